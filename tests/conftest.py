@@ -1,0 +1,65 @@
+"""Fixtures that every kind of test may ask for: the brokers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.brokers import Broker, EngineMissing
+from tests.brokers import embedded_broker as start_embedded_broker
+from tests.brokers import kafka_broker as start_kafka_broker
+
+_missing_engine: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The embedded broker, shared by the whole run: name topics and groups with `unique`."""
+    log_path: Path = tmp_path_factory.mktemp("embedded-broker") / "broker.log"
+    with start_embedded_broker(log_path) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[Broker]:
+    """Apache Kafka in a container, shared by the whole run.
+
+    Without a container engine the test is skipped, or fails where REQUIRE_KAFKA=1.
+    """
+    if not _missing_engine:
+        try:
+            with start_kafka_broker() as broker:
+                yield broker
+                return
+        except EngineMissing as error:
+            _missing_engine.append(str(error))
+    _leave_out(_missing_engine[0])
+
+
+def _leave_out(reason: str) -> NoReturn:
+    if os.environ.get("REQUIRE_KAFKA") == "1":
+        pytest.fail(f"REQUIRE_KAFKA=1, but {reason}", pytrace=False)
+    pytest.skip(f"Apache Kafka is left out: {reason}")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("embedded", marks=pytest.mark.embedded),
+        pytest.param("kafka", marks=pytest.mark.kafka),
+    ]
+)
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Runs the test twice, on the embedded broker and on Apache Kafka."""
+    started: Broker = request.getfixturevalue(f"{request.param}_broker")
+    return started
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says at the end that half of the run was left out, so that nobody reads it as green."""
+    if _missing_engine:
+        terminalreporter.write_sep("=", "Apache Kafka was left out", yellow=True, bold=True)
+        terminalreporter.write_line(_missing_engine[0])
