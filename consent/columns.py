@@ -87,7 +87,7 @@ def _read(container: bytes, names: Sequence[str]) -> polars.DataFrame:
     columns = [*names, _BOUNDARY] if names else None
     try:
         return polars.read_avro(io.BytesIO(container), columns=columns)
-    except polars.exceptions.PolarsError as problem:
+    except (polars.exceptions.PolarsError, OSError, ValueError, OverflowError) as problem:
         raise ColumnsUnreadable(str(problem)) from None
     except BaseException as problem:
         # The reader panics on some malformed input, which surfaces outside Exception.
