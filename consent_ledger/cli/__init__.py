@@ -1,0 +1,1 @@
+"""The command line: one module per command, registered by `consent_ledger.cli.main`."""
