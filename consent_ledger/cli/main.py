@@ -51,6 +51,7 @@ COMMANDS: dict[str, Entry] = {
     "topics": Entry("topics", "Create the topics, or compare them with the contracts.", _CARE),
     "keys": Entry("keys", "Make the secret keys.", _CARE),
     "rebuild": Entry("rebuild", "Fold the history back into an empty projection.", _CARE),
+    "health": Entry("health", "Ask the processes of this machine if they are well.", _CARE),
     "settings": Entry("settings", "List every setting, its default and its value.", _CARE),
 }
 
