@@ -1,0 +1,286 @@
+"""Deciding whether a call may be made: every applicable rule is run, any denial denies.
+
+Pure: the same request, state, surroundings, rulebook and instant give the same decision, down to
+its trace. What is recorded of a decision is in `decision_record`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final, Literal, NamedTuple
+
+from consent.call import Calendar, CallRequest, Campaign, Registries
+from consent.call_facts import CallFacts
+from consent.findings import Finding, Result, UsedFacts
+from consent.reasons import DATA_MISSING, REGISTRY_UNLOADED, UNAVAILABLE_REASONS
+from consent.rule import Rule
+from consent.rulebook import Row, Rulebook
+from consent.state import SubjectState
+from consent.zones import DAY_US
+
+ENGINE_VERSION: Final = "1"
+"""Changes whenever the same inputs may give another decision, or another trace."""
+
+SEARCH_DAYS: Final = 14
+"""The next allowed instant is searched so far past the end of the last cap."""
+
+Verdict = Literal["ALLOW", "DENY", "UNAVAILABLE"]
+Outcome = Literal["PASS", "DENY", "SHADOW", "NOT_APPLICABLE", "OBLIGE", "WARN", "UNKNOWN"]
+
+
+class RuleOutcome(NamedTuple):
+    """One line of the trace.
+
+    `reason` is set on DENY, OBLIGE and WARN, and on SHADOW where the rule would have denied;
+    `exemption` names what saved the call. UNKNOWN is a rule whose facts were not loaded.
+    """
+
+    rule: Rule
+    outcome: Outcome
+    reason: str | None = None
+    exemption: str | None = None
+    facts: UsedFacts = ()
+    clears_at: int | None = None
+    next: str = "on_event"
+
+
+class NextAllowed(NamedTuple):
+    """When the same call may be tried again; `at` is set where `when` is `at`."""
+
+    when: Literal["never", "on_event", "campaign_period_end", "at"]
+    at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer, and all that it rests on beside the number's state.
+
+    `request` has the candidate places resolved: what was asked and what the state recorded.
+    `reasons` holds every reason, the primary one first; it is empty on an allow. `rule` decided.
+    `obligations` come with an allow only, `next_allowed` with a denial only.
+    """
+
+    verdict: Verdict
+    reason: str | None
+    reasons: tuple[str, ...]
+    rule: Rule | None
+    obligations: tuple[str, ...]
+    next_allowed: NextAllowed | None
+    outcomes: tuple[RuleOutcome, ...]
+    at: int
+    request: CallRequest
+    registries: Registries
+    calendar: Calendar
+    campaign: Campaign
+    rulebook_digest: bytes
+    engine_version: str = ENGINE_VERSION
+
+    @property
+    def allowed(self) -> bool:
+        """True only for an allow: a denial and no answer are both no permission."""
+        return self.verdict == "ALLOW"
+
+
+def decide(
+    request: CallRequest,
+    state: SubjectState,
+    registries: Registries,
+    calendar: Calendar,
+    campaign: Campaign,
+    rulebook: Rulebook,
+    at: int,
+) -> Decision:
+    """Decide about a call at `at`, in microseconds UTC.
+
+    Shadow rules are evaluated and recorded, and never change the verdict. If no rule denies but a
+    registry that one needs is not loaded, the answer is UNAVAILABLE.
+    """
+    facts = CallFacts(
+        request, state, (registries, calendar, campaign), rulebook.lawful_countries, at
+    )
+    return _decided(facts, rulebook, _run(_rows(facts, rulebook), facts, rulebook))
+
+
+def unavailable(request: CallRequest, reason: str, rulebook: Rulebook, at: int) -> Decision:
+    """The answer where the number's state can't be relied on: VIEW_STALE or VIEW_UNLOADED."""
+    if reason not in UNAVAILABLE_REASONS:
+        raise ValueError(f"{reason} is no reason for having no answer")
+    return Decision(
+        verdict="UNAVAILABLE",
+        reason=reason,
+        reasons=(reason,),
+        rule=None,
+        obligations=(),
+        next_allowed=None,
+        outcomes=(),
+        at=at,
+        request=request,
+        registries=Registries(),
+        calendar=Calendar(),
+        campaign=Campaign(),
+        rulebook_digest=rulebook.digest,
+    )
+
+
+def allowed_until(decision: Decision, state: SubjectState, rulebook: Rulebook, until: int) -> int:
+    """The first instant after an allow, up to `until`, at which a rule denies; else `until`.
+
+    Assumes that nothing happens in between. A permit must not be valid at or after it.
+    """
+    facts = _facts_of(decision, state, rulebook)
+    rows = _rows(facts, rulebook)
+    for instant in sorted({*_edges(rows, facts, rulebook, until)}):
+        then = _at(facts, instant)
+        if any(line.outcome == "DENY" for line in _run(rows, then, rulebook)):
+            return instant
+    return until
+
+
+def _decided(facts: CallFacts, rulebook: Rulebook, outcomes: tuple[RuleOutcome, ...]) -> Decision:
+    denials = [line for line in outcomes if line.outcome == "DENY"]
+    unloaded = [line for line in outcomes if line.outcome == "UNKNOWN"]
+    deciding = _first(denials or unloaded, rulebook)
+    return Decision(
+        verdict="DENY" if denials else "UNAVAILABLE" if unloaded else "ALLOW",
+        reason=None if deciding is None else deciding.reason,
+        reasons=rulebook.reasons.ordered(
+            line.reason for line in denials or unloaded if line.reason is not None
+        ),
+        rule=None if deciding is None else deciding.rule,
+        obligations=() if deciding is not None else _obligations(outcomes, rulebook),
+        next_allowed=_next_allowed(facts, rulebook, denials) if denials else None,
+        outcomes=outcomes,
+        at=facts.at,
+        request=_resolved(facts),
+        registries=facts.registries,
+        calendar=facts.calendar,
+        campaign=facts.campaign,
+        rulebook_digest=rulebook.digest,
+    )
+
+
+def _resolved(facts: CallFacts) -> CallRequest:
+    """The request with every candidate that was used, so that it decides alike on its own."""
+    request = facts.request
+    if (request.states, request.zones, request.counties) == (
+        facts.states,
+        facts.zones,
+        facts.counties,
+    ):
+        return request
+    return replace(request, states=facts.states, zones=facts.zones, counties=facts.counties)
+
+
+def _first(lines: list[RuleOutcome], rulebook: Rulebook) -> RuleOutcome | None:
+    """The deciding line: by reason, then the narrower jurisdiction, then id, newest revision."""
+    if not lines:
+        return None
+    return min(
+        lines,
+        key=lambda line: (
+            rulebook.reasons.rank(line.reason or DATA_MISSING),
+            -line.rule.narrowness,
+            line.rule.id,
+            -line.rule.rev,
+        ),
+    )
+
+
+def _obligations(outcomes: Iterable[RuleOutcome], rulebook: Rulebook) -> tuple[str, ...]:
+    return rulebook.reasons.ordered_obligations(
+        line.reason for line in outcomes if line.outcome == "OBLIGE" and line.reason is not None
+    )
+
+
+def _rows(facts: CallFacts, rulebook: Rulebook) -> list[Row]:
+    """Every revision, of any date, that is for this call."""
+    request = facts.request
+    words = (request.purpose, request.call_mode, request.dial_mode, facts.profile)
+    return [row for row in rulebook.rows(facts.states, words) if row.covers(facts)]
+
+
+def _run(rows: Iterable[Row], facts: CallFacts, rulebook: Rulebook) -> tuple[RuleOutcome, ...]:
+    """Run every row whose revision is in force in some candidate zone at the facts' instant."""
+    zones = facts.zones or rulebook.zones_of(facts.states)
+    lines = []
+    for row in rows:
+        rule = row.rule
+        in_force = rule.zones_in_force(facts.at, zones)
+        if in_force:
+            judged_in = in_force if facts.zones else ()
+            lines.append(_judge(rule, rule.check.find(facts, judged_in), facts))
+    return tuple(lines)
+
+
+def _judge(rule: Rule, finding: Finding, facts: CallFacts) -> RuleOutcome:
+    """What a finding means under its rule: exemptions, missing facts, shadow, effect."""
+    result, used, reason, clears_at = finding
+    if result is Result.HOLDS:
+        return RuleOutcome(rule, "PASS" if rule.decides else "SHADOW", facts=used)
+    if result is Result.NOT_APPLICABLE or (
+        result is Result.MISSING and rule.on_missing == "ignore"
+    ):
+        return RuleOutcome(rule, "NOT_APPLICABLE", facts=used)
+    for exemption in rule.exemptions:
+        if exemption.saves(facts):
+            outcome: Outcome = "PASS" if rule.decides else "SHADOW"
+            return RuleOutcome(rule, outcome, exemption=exemption.code, facts=used)
+    following = rule.next
+    if result is Result.MISSING and rule.on_missing == "deny":
+        reason, following = DATA_MISSING, "on_event"
+    elif result is Result.UNLOADED:
+        reason, following = REGISTRY_UNLOADED, "on_event"
+    reason = reason or rule.reason
+    if not rule.decides:
+        return RuleOutcome(rule, "SHADOW", reason, facts=used)
+    if result is Result.UNLOADED and rule.effect == "deny":
+        return RuleOutcome(rule, "UNKNOWN", reason, facts=used)
+    return RuleOutcome(rule, _EFFECTS[rule.effect], reason, None, used, clears_at, following)
+
+
+_EFFECTS: Final[dict[str, Outcome]] = {"deny": "DENY", "oblige": "OBLIGE", "warn": "WARN"}
+
+
+def _next_allowed(facts: CallFacts, rulebook: Rulebook, denials: list[RuleOutcome]) -> NextAllowed:
+    """`never` before `on_event` before the campaign's period, else the first instant that does."""
+    following = {line.next for line in denials}
+    if "never" in following:
+        return NextAllowed("never")
+    if "on_event" in following:
+        return NextAllowed("on_event")
+    if "period_end" in following:
+        return NextAllowed("campaign_period_end")
+    at = _first_open(facts, rulebook, denials)
+    return NextAllowed("on_event") if at is None else NextAllowed("at", at)
+
+
+def _first_open(facts: CallFacts, rulebook: Rulebook, denials: list[RuleOutcome]) -> int | None:
+    """The first instant at which every rule that passes with time holds, by its revisions then."""
+    last = max(line.clears_at or facts.at for line in denials)
+    until = last + SEARCH_DAYS * DAY_US
+    rows = [row for row in _rows(facts, rulebook) if row.rule.passes_with_time and row.rule.decides]
+    for instant in sorted({*_edges(rows, facts, rulebook, until)}):
+        then = _at(facts, instant)
+        if not any(line.outcome == "DENY" for line in _run(rows, then, rulebook)):
+            return instant
+    return None
+
+
+def _edges(rows: Iterable[Row], facts: CallFacts, rulebook: Rulebook, until: int) -> Iterable[int]:
+    """Instants after the facts' own, up to `until`, at which some outcome may change."""
+    zones = facts.zones or rulebook.zones_of(facts.states)
+    for row in rows:
+        yield from row.rule.check.edges(facts, until)
+        yield from row.rule.revision_edges(facts.at, until, zones)
+
+
+def _at(facts: CallFacts, at: int) -> CallFacts:
+    """The same call at another instant."""
+    surroundings = (facts.registries, facts.calendar, facts.campaign)
+    return CallFacts(facts.request, facts.state, surroundings, facts.lawful_countries, at)
+
+
+def _facts_of(decision: Decision, state: SubjectState, rulebook: Rulebook) -> CallFacts:
+    surroundings = (decision.registries, decision.calendar, decision.campaign)
+    return CallFacts(decision.request, state, surroundings, rulebook.lawful_countries, decision.at)

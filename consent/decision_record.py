@@ -1,0 +1,301 @@
+"""A decision as an event, and back: what is recorded is enough to decide it again.
+
+Beside the record, only the facts of the number up to `applied` are needed, the rulebook of the
+digest, and the same engine and time-zone data. Nothing recorded holds personal data except the
+number itself, which the caller puts in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from consent.call import (
+    Calendar,
+    CallRequest,
+    Campaign,
+    Emergency,
+    Holiday,
+    ListMembership,
+    Registries,
+)
+from consent.decision import Decision, RuleOutcome
+from consent.findings import UsedFacts
+from consent.state_entries import AppliedKey, AppliedOffset
+from consent.zones import tzdata_version
+
+RECORD: Final = "DialDecision"
+
+_AS_ASKED: Final = (
+    "campaign_id",
+    "subject_matter",
+    "purpose",
+    "call_mode",
+    "dial_mode",
+    "party",
+    "profile",
+    "request_id",
+    "telemarketer_id",
+    "good_or_service",
+    "sector",
+    "message_class",
+    "emergency_purpose",
+    "caller_id_number",
+    "script_id",
+    "script_version",
+    "message_id",
+    "shipment_id",
+    "failed_signature_attempts",
+    "seller_id",
+    "test",
+)
+"""Fields that a request and its record share, by one name."""
+
+_PLACES: Final = ("states", "zones", "counties")
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How fresh the view was: `lag_ms` is its age when it was used."""
+
+    partition: int
+    true_at: int
+    lag_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The permit given with an allow."""
+
+    permit_id: str
+    expires_at: int
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordContext:
+    """What the edge adds to a decision: ids, clocks, the number, and how fresh the state was.
+
+    `partition` is the number's partition in every number-keyed topic, `applied` that of its state.
+    `settings` are those that mattered, as text by name.
+    """
+
+    event_id: str
+    occurred_at: int
+    number: str
+    salt: bytes
+    system: str
+    partition: int
+    channel: str = "API"
+    actor: str = "SYSTEM"
+    applied: Mapping[AppliedKey, AppliedOffset] = field(default_factory=dict)
+    watermark: Watermark | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    area_table_digest: bytes | None = None
+    permit: Permit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """What a recorded decision was asked about: with the state and the rulebook, all of it."""
+
+    request: CallRequest
+    registries: Registries
+    calendar: Calendar
+    campaign: Campaign
+    at: int
+    rulebook_digest: bytes
+    engine_version: str
+    tzdata_version: str | None
+
+
+def decision_record(decision: Decision, context: RecordContext) -> dict[str, Any]:
+    """Fields of the DialDecision event, complete and in the order of its schema."""
+    request, permit = decision.request, context.permit
+    return {
+        "event_id": context.event_id,
+        "occurred_at": context.occurred_at,
+        "source": {"system": context.system, "channel": context.channel, "actor": context.actor},
+        **{name: getattr(request, name) for name in _AS_ASKED},
+        **verdict_fields(decision),
+        "at": decision.at,
+        "applied": _applied(context),
+        "watermark": _watermark(context.watermark),
+        "linked": [],
+        **{name: list(getattr(request, name)) for name in _PLACES},
+        "lists": [_list_fields(one) for one in decision.registries.lists],
+        "calendar": _calendar_facts(decision.calendar),
+        "campaign": _campaign_facts(decision.campaign),
+        "settings": [
+            {"name": name, "value": text} for name, text in sorted(context.settings.items())
+        ],
+        "rulebook_digest": decision.rulebook_digest,
+        "area_table_digest": context.area_table_digest,
+        "tzdata_version": tzdata_version(),
+        "engine_version": decision.engine_version,
+        "permit_id": None if permit is None else permit.permit_id,
+        "permit_expires_at": None if permit is None else permit.expires_at,
+        "permit_key_id": None if permit is None else permit.key_id,
+        "program": [],
+        "number": context.number,
+        "salt": context.salt,
+        "evidence": None,
+    }
+
+
+def verdict_fields(decision: Decision) -> dict[str, Any]:
+    """Those fields of the event that say what was decided, and why.
+
+    Deciding a recorded call again, by the same rulebook and engine, gives the same ones.
+    """
+    following = decision.next_allowed
+    return {
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "reasons": list(decision.reasons),
+        "rule": None if decision.rule is None else decision.rule.name,
+        "next_allowed_at": None if following is None else following.at,
+        "next_allowed": None if following is None or following.at is not None else following.when,
+        "obligations": list(decision.obligations),
+        "outcomes": [_outcome_fields(line) for line in decision.outcomes],
+        "grant_event_ids": list(relied_on(decision)),
+    }
+
+
+def relied_on(decision: Decision) -> tuple[str, ...]:
+    """Event ids of the grants that an allow relies on; none for any other verdict."""
+    if not decision.allowed:
+        return ()
+    grants = {
+        str(value)
+        for line in decision.outcomes
+        if line.outcome == "PASS"
+        for name, value in line.facts
+        if name in ("grant", "newer_grant")
+    }
+    return tuple(sorted(grants))
+
+
+def request_of(record: Mapping[str, Any]) -> RecordedCall:
+    """What a DialDecision event was asked about, from its fields or those of its fact."""
+    asked: dict[str, Any] = {name: record[name] for name in _AS_ASKED if name in record}
+    asked |= {name: tuple(record[name]) for name in _PLACES}
+    return RecordedCall(
+        request=CallRequest(**asked),
+        registries=Registries(tuple(ListMembership(**one) for one in record["lists"])),
+        calendar=_calendar_of(record["calendar"]),
+        campaign=_campaign_of(record["campaign"]),
+        at=record["at"],
+        rulebook_digest=record["rulebook_digest"],
+        engine_version=record["engine_version"],
+        tzdata_version=record["tzdata_version"],
+    )
+
+
+def fact_text(value: object) -> str:
+    """A fact's value as it is recorded and shown: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _applied(context: RecordContext) -> list[dict[str, Any]]:
+    return [
+        {
+            "topic": topic,
+            "log_id": log_id,
+            "partition": context.partition,
+            "offset_last": offset.offset_last,
+        }
+        for (topic, log_id), offset in sorted(context.applied.items())
+    ]
+
+
+def _watermark(watermark: Watermark | None) -> dict[str, Any] | None:
+    if watermark is None:
+        return None
+    return {
+        "partition": watermark.partition,
+        "true_at": watermark.true_at,
+        "lag_ms": watermark.lag_ms,
+    }
+
+
+def _list_fields(one: ListMembership) -> dict[str, Any]:
+    return {
+        "list_id": one.list_id,
+        "area": one.area,
+        "version": one.version,
+        "version_date": one.version_date,
+        "member": one.member,
+        "listed_on": one.listed_on,
+    }
+
+
+def _outcome_fields(line: RuleOutcome) -> dict[str, Any]:
+    return {
+        "rule": line.rule.name,
+        "outcome": line.outcome,
+        "reason": line.reason,
+        "exemption": line.exemption,
+        "facts": _facts(line.facts),
+    }
+
+
+def _facts(used: UsedFacts) -> list[dict[str, str]]:
+    return [{"name": name, "value": fact_text(value)} for name, value in used]
+
+
+def _calendar_facts(calendar: Calendar) -> list[dict[str, str]]:
+    holidays = [
+        (
+            "holiday",
+            {
+                "jurisdiction": day.jurisdiction,
+                "date": day.date,
+                "name": day.name,
+                "counties": day.counties,
+            },
+        )
+        for day in calendar.holidays
+    ]
+    emergencies = [
+        (
+            "emergency",
+            {
+                "declaration_id": one.declaration_id,
+                "jurisdiction": one.jurisdiction,
+                "from_at": one.from_at,
+                "until_at": one.until_at,
+                "counties": one.counties,
+            },
+        )
+        for one in calendar.emergencies
+    ]
+    return _facts((*holidays, *emergencies))
+
+
+def _calendar_of(facts: list[Mapping[str, str]]) -> Calendar:
+    holidays: list[Holiday] = []
+    emergencies: list[Emergency] = []
+    for fact in facts:
+        fields = json.loads(fact["value"])
+        fields["counties"] = tuple(fields["counties"])
+        if fact["name"] == "holiday":
+            holidays.append(Holiday(**fields))
+        else:
+            emergencies.append(Emergency(**fields))
+    return Calendar(tuple(holidays), tuple(emergencies))
+
+
+def _campaign_facts(campaign: Campaign) -> list[dict[str, str]]:
+    counts = (
+        ("live_answered", campaign.live_answered),
+        ("abandoned", campaign.abandoned),
+        ("period_start_at", campaign.period_start_at),
+    )
+    return _facts(tuple((name, value) for name, value in counts if value is not None))
+
+
+def _campaign_of(facts: list[Mapping[str, str]]) -> Campaign:
+    return Campaign(**{fact["name"]: json.loads(fact["value"]) for fact in facts})

@@ -1,0 +1,189 @@
+"""The kind `fact`: one named fact about the call must be so.
+
+Each name is one question with its own parameters. The questions are general; which jurisdiction
+asks them, since when, and with which figures is written in the rule files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from consent.call_facts import CallFacts, WithdrawalScope
+from consent.findings import HOLDS, Check, Finding, Result
+from consent.zones import DAY_US
+
+
+@dataclass(frozen=True, slots=True)
+class NotWithdrawn:
+    """No withdrawal covers the call, or a grant of `lifted_by` that covers it is newer.
+
+    At the same instant the withdrawal stands.
+    """
+
+    scope: WithdrawalScope
+    lifted_by: frozenset[str]
+
+    def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
+        """Judge the newest withdrawal in scope."""
+        if not facts.state.withdrawals:
+            return HOLDS
+        newest = max(
+            ((entry.at, entry.event_id, entry.cause) for _, entry in facts.withdrawals(self.scope)),
+            default=None,
+        )
+        if newest is None:
+            return HOLDS
+        at, event_id, cause = newest
+        used = (("withdrawal", event_id), ("withdrawn_at", at), ("cause", cause))
+        return _lifted(facts, at, self.lifted_by, used)
+
+    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+        """Where grants that lift it begin and end."""
+        return _grant_edges(facts, self.lifted_by, until)
+
+
+@dataclass(frozen=True, slots=True)
+class NotErased:
+    """The person did not ask to be forgotten, or agreed again since."""
+
+    lifted_by: frozenset[str]
+
+    def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
+        """Judge the erasure cut-off."""
+        erased = facts.state.erased
+        if erased is None:
+            return HOLDS
+        used = (("erasure", erased.event_id), ("cutoff_at", erased.cutoff_at))
+        return _lifted(facts, erased.cutoff_at, self.lifted_by, used)
+
+    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+        """Where grants that lift it begin and end."""
+        return _grant_edges(facts, self.lifted_by, until)
+
+
+@dataclass(frozen=True, slots=True)
+class NoRefusalWithin:
+    """The person did not say no to this seller, or to this subject, in the last `period_us`."""
+
+    period_us: int
+    per_subject: bool
+    lifted_by: frozenset[str]
+
+    def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
+        """Judge the newest refusal; exactly at the end of the period the call may be made."""
+        if not facts.state.refusals:
+            return HOLDS
+        newest = max(
+            ((entry.at, entry.event_id) for _, entry in facts.refusals(self.per_subject)),
+            default=None,
+        )
+        if newest is None:
+            return HOLDS
+        at, event_id = newest
+        clears_at = at + self.period_us
+        used = (("refusal", event_id), ("refused_at", at), ("silent_until", clears_at))
+        if clears_at <= facts.at:
+            return Finding(Result.HOLDS, used)
+        return _lifted(facts, at, self.lifted_by, used, clears_at)
+
+    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+        """Where periods of silence end, and where grants that lift them begin and end."""
+        for _, refusal in facts.refusals(self.per_subject):
+            if facts.at < refusal.at + self.period_us <= until:
+                yield refusal.at + self.period_us
+        yield from _grant_edges(facts, self.lifted_by, until)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceKnown:
+    """At least one jurisdiction of the called party is known."""
+
+    def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
+        """Judge the candidate jurisdictions."""
+        used = (("states", facts.states), ("zones", facts.zones))
+        return Finding(Result.HOLDS if facts.states else Result.FAILS, used)
+
+    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+        """Time changes nothing."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class LawKnown:
+    """Every candidate country has rows of its own in the rulebook."""
+
+    def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
+        """Judge the candidate countries; where none is known, nothing is asked."""
+        if facts.lawful_countries.issuperset(state[:2] for state in facts.states):
+            return HOLDS
+        unknown = sorted({state[:2] for state in facts.states} - facts.lawful_countries)
+        return Finding(Result.FAILS, (("countries", tuple(unknown)),))
+
+    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+        """Time changes nothing."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class AlwaysDue:
+    """Never in order by itself: for obligations that every call carries."""
+
+    def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
+        """Always fails."""
+        return _DUE
+
+    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+        """Time changes nothing."""
+        return ()
+
+
+_DUE: Final = Finding(Result.FAILS)
+
+
+def _lifted(
+    facts: CallFacts,
+    at: int,
+    kinds: frozenset[str],
+    used: tuple[tuple[str, object], ...],
+    clears_at: int | None = None,
+) -> Finding:
+    """Holds if the person agreed again after `at` to a call like this one."""
+    agreed = facts.agreed_since(at, kinds) if kinds else None
+    if agreed is None:
+        return Finding(Result.FAILS, used, clears_at=clears_at)
+    return Finding(Result.HOLDS, (*used, ("newer_grant", agreed[1].event_id)))
+
+
+def _grant_edges(facts: CallFacts, kinds: frozenset[str], until: int) -> Iterable[int]:
+    for key, grant in facts.state.grants.items():
+        if key[3] in kinds:
+            for at in (grant.at, grant.expires_at):
+                if at is not None and facts.at < at <= until:
+                    yield at
+
+
+def _kinds(params: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(kind.upper() for kind in params.get("lifted_by", ()))
+
+
+FACTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Check]]] = {
+    "place_known": lambda params: PlaceKnown(),
+    "law_known": lambda params: LawKnown(),
+    "always_due": lambda params: AlwaysDue(),
+    "not_withdrawn": lambda params: NotWithdrawn(params.get("scope", "request"), _kinds(params)),
+    "not_erased": lambda params: NotErased(_kinds(params)),
+    "no_refusal_within": lambda params: NoRefusalWithin(
+        params["days"] * DAY_US, params["per"] == "subject_matter", _kinds(params)
+    ),
+}
+"""Every fact that a rule can ask for, by name."""
+
+
+def compile_fact(params: Mapping[str, Any]) -> Check:
+    """Check of the parameters in a rule file; ValueError for a fact that is none."""
+    fact = FACTS.get(params["fact"])
+    if fact is None:
+        raise ValueError(f"fact: {params['fact']!r} is not one of {', '.join(FACTS)}")
+    return fact(params)

@@ -1,0 +1,54 @@
+"""What a check of a rule finds, and what every check must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from consent.call_facts import CallFacts
+
+UsedFacts = tuple[tuple[str, object], ...]
+"""Names and values of the facts that a finding rests on, never with personal data."""
+
+
+class Result(Enum):
+    """What a check found. MISSING and UNLOADED are left to the rule and the engine to judge."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    MISSING = "missing"
+    UNLOADED = "unloaded"
+    NOT_APPLICABLE = "not_applicable"
+
+
+class Finding(NamedTuple):
+    """One check's finding.
+
+    `reason` replaces the rule's own reason code. `clears_at` is, for what passes with time alone,
+    the instant from which the check would hold if nothing else happened.
+    """
+
+    result: Result
+    used: UsedFacts = ()
+    reason: str | None = None
+    clears_at: int | None = None
+
+
+HOLDS = Finding(Result.HOLDS)
+NOT_APPLICABLE = Finding(Result.NOT_APPLICABLE)
+
+
+class Check(Protocol):
+    """A compiled check of one rule revision. Pure: equal facts give equal findings."""
+
+    def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
+        """Judge the call. `zones` are those candidate zones in which the revision is in force."""
+        ...
+
+    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+        """Instants after `facts.at`, up to `until`, from which time alone may change the finding.
+
+        May name instants at which nothing changes, must not leave one out at which it does.
+        """
+        ...
