@@ -12,7 +12,7 @@ an entry leaves a state only where a greater one, or a cut-off above it, is in t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
 from consent.state_entries import (
@@ -89,9 +89,14 @@ __all__ = [
     "merge",
     "merge_applied",
     "newest_attempts",
+    "newest_logs",
 ]
 
 _NONE: Final[Mapping[Any, Any]] = {}
+
+
+def _nothing() -> Mapping[Any, Any]:
+    return _NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +109,18 @@ class SubjectState:
     with the offsets of a log.
     """
 
-    grants: Mapping[GrantKey, Grant] = _NONE
-    withdrawals: Mapping[WithdrawalKey, Withdrawal] = _NONE
-    dnc: Mapping[DncKey, DncEntry] = _NONE
-    refusals: Mapping[RefusalKey, Refusal] = _NONE
-    relationships: Mapping[RelationshipKey, Relationship] = _NONE
-    attempts: Mapping[AttemptKey, tuple[Attempt, ...]] = _NONE
-    outcomes: Mapping[OutcomeKey, LastOutcome] = _NONE
-    attributes: Mapping[str, Attribute] = _NONE
-    reassignments: Mapping[str, Reassignment] = _NONE
-    legal_holds: Mapping[str, LegalHold] = _NONE
+    grants: Mapping[GrantKey, Grant] = field(default_factory=_nothing)
+    withdrawals: Mapping[WithdrawalKey, Withdrawal] = field(default_factory=_nothing)
+    dnc: Mapping[DncKey, DncEntry] = field(default_factory=_nothing)
+    refusals: Mapping[RefusalKey, Refusal] = field(default_factory=_nothing)
+    relationships: Mapping[RelationshipKey, Relationship] = field(default_factory=_nothing)
+    attempts: Mapping[AttemptKey, tuple[Attempt, ...]] = field(default_factory=_nothing)
+    outcomes: Mapping[OutcomeKey, LastOutcome] = field(default_factory=_nothing)
+    attributes: Mapping[str, Attribute] = field(default_factory=_nothing)
+    reassignments: Mapping[str, Reassignment] = field(default_factory=_nothing)
+    legal_holds: Mapping[str, LegalHold] = field(default_factory=_nothing)
     erased: Erasure | None = None
-    applied: Mapping[AppliedKey, AppliedOffset] = _NONE
+    applied: Mapping[AppliedKey, AppliedOffset] = field(default_factory=_nothing)
 
 
 EMPTY: Final = SubjectState()
@@ -176,7 +181,21 @@ def merge_applied(
                 max(held.offset_last, offset.offset_last),
                 max(held.recorded_at, offset.recorded_at),
             )
-    return merged if len(merged) <= LOG_IDS_MAX else _newest_logs(merged)
+    return newest_logs(merged)
+
+
+def newest_logs(applied: Mapping[AppliedKey, AppliedOffset]) -> Mapping[AppliedKey, AppliedOffset]:
+    """Those of the newest LOG_IDS_MAX logs of each topic."""
+    if len(applied) <= LOG_IDS_MAX:
+        return applied
+    by_topic: dict[str, list[tuple[int, bytes]]] = {}
+    for (topic, log_id), offset in applied.items():
+        by_topic.setdefault(topic, []).append((offset.recorded_at, log_id))
+    kept: dict[AppliedKey, AppliedOffset] = {}
+    for topic, logs in by_topic.items():
+        for _recorded_at, log_id in sorted(logs, reverse=True)[:LOG_IDS_MAX]:
+            kept[topic, log_id] = applied[topic, log_id]
+    return kept
 
 
 def absorb(state: SubjectState) -> SubjectState:
@@ -238,7 +257,7 @@ def attribute_values(state: SubjectState, name: str) -> tuple[str, ...]:
 
 def is_empty(state: SubjectState) -> bool:
     """True if the state says nothing."""
-    return not any(getattr(state, field.name) for field in fields(state))
+    return not any(getattr(state, section.name) for section in fields(state))
 
 
 def _merge_slots(a: Mapping[_K, _V], b: Mapping[_K, _V], order: Order) -> Mapping[_K, _V]:
@@ -286,14 +305,3 @@ def _merge_erasures(a: Erasure | None, b: Erasure | None) -> Erasure | None:
     if a is None or b is None:
         return a or b
     return max(a, b)
-
-
-def _newest_logs(applied: dict[AppliedKey, AppliedOffset]) -> Mapping[AppliedKey, AppliedOffset]:
-    by_topic: dict[str, list[tuple[int, bytes]]] = {}
-    for (topic, log_id), offset in applied.items():
-        by_topic.setdefault(topic, []).append((offset.recorded_at, log_id))
-    kept: dict[AppliedKey, AppliedOffset] = {}
-    for topic, logs in by_topic.items():
-        for _recorded_at, log_id in sorted(logs, reverse=True)[:LOG_IDS_MAX]:
-            kept[topic, log_id] = applied[topic, log_id]
-    return kept

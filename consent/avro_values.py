@@ -1,0 +1,233 @@
+"""Avro values of the state, written and read one by one, fast enough for the hot path.
+
+Compiled from a schema: `writer` and `reader` return functions for one type. What they write is
+plain Avro, binary equal to any other writer's for single values; how entries are put into blocks
+is `consent.state_codec`'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from consent.errors import Unreadable
+
+Writer = Callable[[Any], bytes]
+Reader = Callable[[bytes, int], tuple[Any, int]]
+
+_LOW: Final = [bytes((value & 0x7F | 0x80, value >> 7 | 0x80)) for value in range(1 << 14)]
+_TIME_MIN: Final = 1 << 48
+_TIME_MAX: Final = 1 << 55
+"""In between, that is from 1978 to 3111 in µs, a long takes eight bytes."""
+
+
+def long_bytes(value: int) -> bytes:
+    """A zigzag varint."""
+    zigzag = value << 1 if value >= 0 else (-value << 1) - 1
+    if zigzag < 0x80:
+        return bytes((zigzag,))
+    out = bytearray()
+    while zigzag > 0x7F:
+        out.append(zigzag & 0x7F | 0x80)
+        zigzag >>= 7
+    out.append(zigzag)
+    return bytes(out)
+
+
+def time_bytes(value: int) -> bytes:
+    """A long that is likely to be a time of our days in µs: equal to `long_bytes`, faster."""
+    if not _TIME_MIN <= value < _TIME_MAX:
+        return long_bytes(value)
+    zigzag = value << 1
+    last = zigzag >> 42
+    return (
+        _LOW[zigzag & 0x3FFF]
+        + _LOW[zigzag >> 14 & 0x3FFF]
+        + _LOW[zigzag >> 28 & 0x3FFF]
+        + bytes((last & 0x7F | 0x80, last >> 7))
+    )
+
+
+def read_long(data: bytes, at: int) -> tuple[int, int]:
+    """A zigzag varint and the index after it; IndexError if the data ends within."""
+    byte = data[at]
+    if byte < 0x80:
+        return (byte >> 1) ^ -(byte & 1), at + 1
+    value = byte & 0x7F
+    shift = 7
+    while True:
+        at += 1
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 63:
+            raise Unreadable("UNDECODABLE", "a number is longer than 64 bits")
+    return (value >> 1) ^ -(value & 1), at + 1
+
+
+@lru_cache(maxsize=1 << 16)
+def string_bytes(text: str) -> bytes:
+    """A string that is likely to be met again, such as a seller id."""
+    return _string_once(text)
+
+
+def _string_once(text: str) -> bytes:
+    encoded = text.encode()
+    return long_bytes(len(encoded)) + encoded
+
+
+def _read_string(data: bytes, at: int) -> tuple[str, int]:
+    length, start = read_long(data, at)
+    end = start + length
+    if length < 0 or end > len(data):
+        raise Unreadable("UNDECODABLE", "a string is longer than the record")
+    return data[start:end].decode(), end
+
+
+def writer(schema: Any, named: Mapping[str, Any]) -> Writer:
+    """Function that writes a value of a type; KeyError or ValueError for one that does not fit."""
+    schema = _resolved(schema, named)
+    if isinstance(schema, list):
+        write = writer(schema[1], named)
+        return lambda value: b"\x00" if value is None else b"\x02" + write(value)
+    kind = schema if isinstance(schema, str) else schema["type"]
+    logical = None if isinstance(schema, str) else schema.get("logicalType")
+    if kind == "string":
+        return _string_once if logical == "uuid" else string_bytes
+    if kind == "long":
+        return time_bytes if logical == "timestamp-micros" else long_bytes
+    if kind == "enum":
+        words = {word: long_bytes(index) for index, word in enumerate(schema["symbols"])}
+        return words.__getitem__
+    if kind == "array":
+        return _array_writer(writer(schema["items"], named))
+    if kind == "record":
+        return _record_writer([writer(field["type"], named) for field in schema["fields"]])
+    if kind == "fixed":
+        return _fixed_writer(schema["size"])
+    return long_bytes if kind == "int" else _boolean_bytes
+
+
+def _boolean_bytes(value: bool) -> bytes:
+    return b"\x01" if value else b"\x00"
+
+
+def _array_writer(write: Writer) -> Writer:
+    def write_array(values: Any) -> bytes:
+        if not values:
+            return b"\x00"
+        return b"".join((long_bytes(len(values)), *map(write, values), b"\x00"))
+
+    return write_array
+
+
+def _record_writer(writers: list[Writer]) -> Writer:
+    def write_record(values: Any) -> bytes:
+        return b"".join([write(value) for write, value in zip(writers, values, strict=True)])
+
+    return write_record
+
+
+def _fixed_writer(size: int) -> Writer:
+    def write_fixed(value: bytes) -> bytes:
+        if len(value) != size:
+            raise ValueError(f"{len(value)} bytes where {size} belong")
+        return value
+
+    return write_fixed
+
+
+def reader(schema: Any, named: Mapping[str, Any]) -> Reader:
+    """Function that reads a value of a type at an index, and returns the index after it.
+
+    Arrays come as tuples, records as tuples of their fields. Raises IndexError, ValueError or
+    Unreadable for bytes that do not fit.
+    """
+    schema = _resolved(schema, named)
+    if isinstance(schema, list):
+        return _optional_reader(reader(schema[1], named))
+    kind = schema if isinstance(schema, str) else schema["type"]
+    if kind == "enum":
+        return _enum_reader(schema["symbols"])
+    if kind == "array":
+        return _array_reader(reader(schema["items"], named))
+    if kind == "record":
+        return record_reader([reader(field["type"], named) for field in schema["fields"]])
+    if kind == "fixed":
+        size: int = schema["size"]
+        return lambda data, at: (data[at : at + size], at + size)
+    return {"int": read_long, "long": read_long, "string": _read_string, "boolean": _read_boolean}[
+        kind
+    ]
+
+
+def record_reader(readers: list[Reader]) -> Reader:
+    """Function that reads values one after another as a tuple."""
+
+    def read_record(data: bytes, at: int) -> tuple[Any, int]:
+        values = []
+        for read in readers:
+            value, at = read(data, at)
+            values.append(value)
+        return tuple(values), at
+
+    return read_record
+
+
+def _read_boolean(data: bytes, at: int) -> tuple[bool, int]:
+    return data[at] != 0, at + 1
+
+
+def _optional_reader(read: Reader) -> Reader:
+    def read_optional(data: bytes, at: int) -> tuple[Any, int]:
+        return (None, at + 1) if data[at] == 0 else read(data, at + 1)
+
+    return read_optional
+
+
+def _enum_reader(symbols: list[str]) -> Reader:
+    def read_enum(data: bytes, at: int) -> tuple[str, int]:
+        index, at = read_long(data, at)
+        if index < 0:
+            raise IndexError("a negative index names no symbol")
+        return symbols[index], at
+
+    return read_enum
+
+
+def _array_reader(read: Reader) -> Reader:
+    def read_array(data: bytes, at: int) -> tuple[Any, int]:
+        values: list[Any] = []
+        while True:
+            count, at = read_long(data, at)
+            if count == 0:
+                return tuple(values), at
+            if count < 0:
+                _size, at = read_long(data, at)
+            for _ in range(abs(count)):
+                value, at = read(data, at)
+                values.append(value)
+
+    return read_array
+
+
+def named_types(node: Any) -> dict[str, Any]:
+    """Every record, enum and fixed type in a schema, by its name."""
+    found: dict[str, Any] = {}
+    if isinstance(node, list):
+        for branch in node:
+            found |= named_types(branch)
+    elif isinstance(node, dict):
+        if node["type"] in ("record", "enum", "fixed"):
+            found[node["name"]] = node
+        for field in node.get("fields", ()):
+            found |= named_types(field["type"])
+        found |= named_types(node.get("items", ()))
+    return found
+
+
+def _resolved(schema: Any, named: Mapping[str, Any]) -> Any:
+    return named[schema] if isinstance(schema, str) and schema in named else schema

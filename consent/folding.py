@@ -1,0 +1,163 @@
+"""Folding a whole batch: from the columns of its events to the entries of each number's state.
+
+Owns nothing of what an event means (`consent.lifters`) and nothing of how entries merge
+(`consent.state_bytes`); it only brings the one to the other without a dict per record. Equal to
+lifting and merging the events one by one, held true by tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import polars
+
+from consent.avro_values import named_types
+from consent.contracts import RecordContract
+from consent.evidence import STATEMENT_FIELDS, element_column
+from consent.facts import derived_states
+from consent.intake import BatchReading, EventGroup, RawRecord
+from consent.lift import Position, applied_entry, place_entries, unreadable_entries
+from consent.lifters import LIFTERS, Entry, Lifter
+from consent.state import TEST_PREFIX
+
+_ALWAYS = ("event_id", "seller_id", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One incarnation of one source partition."""
+
+    topic: str
+    log_id: bytes
+    partition: int
+
+
+def needed_columns(record: RecordContract) -> Sequence[str]:
+    """Columns that `lift_batch` wants in the frames of a reading."""
+    lifter = LIFTERS.get(record.name)
+    if lifter is None:
+        return ()
+    present = {column["name"] for column in record.schema["fields"]}
+    wanted = [*_ALWAYS, *lifter.columns, "evidence"]
+    if lifter.elements:
+        wanted += STATEMENT_FIELDS
+    return [name for name in dict.fromkeys(wanted) if name in present]
+
+
+def lift_batch(
+    reading: BatchReading, records: Sequence[RawRecord], recorded_at: Sequence[int], log: Log
+) -> dict[bytes, list[Entry]]:
+    """Entries per number, in no order that matters; `applied` of each covers all its records.
+
+    Rows that belong to another partition are left out. Numbers of which no record says anything
+    are not in the result.
+    """
+    lifted: dict[bytes, list[Entry]] = {}
+    last: dict[bytes, tuple[int, int]] = {}
+
+    def add(index: int, key: bytes, entries: Iterable[Entry]) -> None:
+        found = lifted.get(key)
+        if found is None:
+            lifted[key] = [*entries]
+            last[key] = (records[index].offset, recorded_at[index])
+        else:
+            found += entries
+            offset, at = last[key]
+            last[key] = (max(offset, records[index].offset), max(at, recorded_at[index]))
+
+    for group in reading.groups:
+        for row, entries in lift_group(group):
+            index = group.indexes[row]
+            key = records[index].key
+            if key is not None:
+                add(index, key, entries)
+    for unreadable in reading.unreadable:
+        if unreadable.restricts and unreadable.number is not None:
+            index = unreadable.index
+            offset = records[index].offset
+            place = Position(log.topic, log.log_id, log.partition, offset, recorded_at[index])
+            add(index, unreadable.number.encode(), unreadable_entries(place))
+    for key, (offset, at) in last.items():
+        place = Position(log.topic, log.log_id, log.partition, offset, at)
+        lifted[key].append(applied_entry(place))
+    return lifted
+
+
+def lift_group(group: EventGroup) -> Iterable[tuple[int, Sequence[Entry]]]:
+    """Row number and entries of every own row that says something."""
+    lifter = LIFTERS.get(group.record.name)
+    if lifter is None:
+        return
+    frame = group.frame
+    tests = frame.get_column("test").to_list()
+    places = derived_states(frame)
+    lift = lifter.lift
+    for row, values in enumerate(_rows(group, lifter, tests)):
+        if row in group.foreign:
+            continue
+        entries = lift(values)
+        if places[row]:
+            entries = [*entries, *place_entries(values[0], tests[row], places[row])]
+        if entries:
+            yield row, entries
+
+
+def _rows(group: EventGroup, lifter: Lifter, tests: list[bool]) -> Iterable[tuple[Any, ...]]:
+    frame = group.frame
+    sellers = frame.get_column("seller_id").to_list()
+    if any(tests):
+        sellers = [
+            TEST_PREFIX + seller if test else seller
+            for seller, test in zip(sellers, tests, strict=True)
+        ]
+    elements = element_column(frame).to_list() if lifter.elements else [0] * frame.height
+    symbols = _symbols(group.record)
+    columns = [_words(frame.get_column(name), symbols.get(name, ())) for name in lifter.columns]
+    return zip(
+        group.effective_at,
+        frame.get_column("event_id").to_list(),
+        sellers,
+        elements,
+        *columns,
+        strict=True,
+    )
+
+
+@cache
+def _symbols(record: RecordContract) -> dict[str, tuple[str, ...]]:
+    """Symbols of every column that holds enums, or arrays of them."""
+    named = named_types(record.schema)
+
+    def symbols_of(schema: Any) -> tuple[str, ...]:
+        schema = named.get(schema, schema) if isinstance(schema, str) else schema
+        if isinstance(schema, list):
+            return symbols_of(schema[1])
+        if isinstance(schema, dict) and schema["type"] == "array":
+            return symbols_of(schema["items"])
+        return tuple(schema["symbols"]) if "symbols" in schema else ()
+
+    return {field["name"]: symbols_of(field["type"]) for field in record.schema["fields"]}
+
+
+def _words(column: polars.Series, symbols: tuple[str, ...]) -> list[Any]:
+    """Values of a column, enums as words, arrays of enums as tuples of words."""
+    values = column.to_list()
+    if not symbols:
+        return values
+    if not isinstance(column.dtype, polars.List):
+        return [None if value is None else symbols[value] for value in values]
+    met: dict[tuple[int, ...], tuple[str, ...]] = {}
+    words: list[Any] = []
+    for value in values:
+        if value is None:
+            words.append(None)
+            continue
+        indexes = tuple(value)
+        found = met.get(indexes)
+        if found is None:
+            found = met[indexes] = tuple(symbols[index] for index in indexes)
+        words.append(found)
+    return words
