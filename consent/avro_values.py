@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from operator import call
 from typing import Any, Final
 
 from consent.errors import Unreadable
@@ -16,37 +17,40 @@ from consent.errors import Unreadable
 Writer = Callable[[Any], bytes]
 Reader = Callable[[bytes, int], tuple[Any, int]]
 
-_LOW: Final = [bytes((value & 0x7F | 0x80, value >> 7 | 0x80)) for value in range(1 << 14)]
-_TIME_MIN: Final = 1 << 48
-_TIME_MAX: Final = 1 << 55
-"""In between, that is from 1978 to 3111 in µs, a long takes eight bytes."""
+_ONE: Final = [bytes((value,)) for value in range(1 << 7)]
+_LAST: Final = [
+    _ONE[value] if value < 1 << 7 else bytes((value & 0x7F | 0x80, value >> 7))
+    for value in range(1 << 14)
+]
+_MORE: Final = [bytes((value & 0x7F | 0x80, value >> 7 | 0x80)) for value in range(1 << 14)]
+"""Fourteen bits at a time: the last ones of a varint, and those that more follow."""
 
 
 def long_bytes(value: int) -> bytes:
     """A zigzag varint."""
-    zigzag = value << 1 if value >= 0 else (-value << 1) - 1
-    if zigzag < 0x80:
-        return bytes((zigzag,))
-    out = bytearray()
-    while zigzag > 0x7F:
-        out.append(zigzag & 0x7F | 0x80)
-        zigzag >>= 7
-    out.append(zigzag)
-    return bytes(out)
+    rest = value << 1 if value >= 0 else (-value << 1) - 1
+    if rest < 1 << 14:
+        return _LAST[rest]
+    if rest < 1 << 28:
+        return _MORE[rest & 0x3FFF] + _LAST[rest >> 14]
+    out = b""
+    while rest >= 1 << 14:
+        out += _MORE[rest & 0x3FFF]
+        rest >>= 14
+    return out + _LAST[rest]
 
 
 def time_bytes(value: int) -> bytes:
-    """A long that is likely to be a time of our days in µs: equal to `long_bytes`, faster."""
-    if not _TIME_MIN <= value < _TIME_MAX:
-        return long_bytes(value)
-    zigzag = value << 1
-    last = zigzag >> 42
-    return (
-        _LOW[zigzag & 0x3FFF]
-        + _LOW[zigzag >> 14 & 0x3FFF]
-        + _LOW[zigzag >> 28 & 0x3FFF]
-        + bytes((last & 0x7F | 0x80, last >> 7))
-    )
+    """The same, faster for a time of our days in µs."""
+    rest = value << 1
+    if 1 << 42 <= rest < 1 << 56:
+        return (
+            _MORE[rest & 0x3FFF]
+            + _MORE[rest >> 14 & 0x3FFF]
+            + _MORE[rest >> 28 & 0x3FFF]
+            + _LAST[rest >> 42]
+        )
+    return long_bytes(value)
 
 
 def read_long(data: bytes, at: int) -> tuple[int, int]:
@@ -88,7 +92,10 @@ def _read_string(data: bytes, at: int) -> tuple[str, int]:
 
 
 def writer(schema: Any, named: Mapping[str, Any]) -> Writer:
-    """Function that writes a value of a type; KeyError or ValueError for one that does not fit."""
+    """Function that writes a value of a type; KeyError or ValueError for one that does not fit.
+
+    A record is a sequence of its fields' values.
+    """
     schema = _resolved(schema, named)
     if isinstance(schema, list):
         write = writer(schema[1], named)
@@ -126,7 +133,7 @@ def _array_writer(write: Writer) -> Writer:
 
 def _record_writer(writers: list[Writer]) -> Writer:
     def write_record(values: Any) -> bytes:
-        return b"".join([write(value) for write, value in zip(writers, values, strict=True)])
+        return b"".join(map(call, writers, values))
 
     return write_record
 

@@ -7,22 +7,13 @@ unless those are equal. Where an erasure is involved, the states are decoded and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from consent.avro_values import read_long
+from consent.avro_values import long_bytes, read_long
 from consent.errors import Unreadable
 from consent.lifters import Entry
-from consent.state import (
-    ATTEMPTS_MAX,
-    EMPTY,
-    LOG_IDS_MAX,
-    SubjectState,
-    merge,
-    merge_applied,
-    newest_logs,
-)
+from consent.state import ATTEMPTS_MAX, EMPTY, LOG_IDS_MAX, SubjectState, merge, merge_applied
 from consent.state_codec import (
     ERASED,
     NO_ENTRY,
@@ -30,7 +21,6 @@ from consent.state_codec import (
     SECTIONS,
     decode_state_body,
     encode_state_body,
-    entry_bytes,
     section_codec,
     section_of,
 )
@@ -53,7 +43,11 @@ _KEY_PARTS: Final = (
 )
 """Per section what its keys are made of: strings, and other fields by their bytes together."""
 
+_LOG_ID_BYTES: Final = 16
 _INDEX: Final = {name: index for index, name in enumerate(SECTIONS)}
+_CODECS: Final = {
+    name: (index, section_codec(name)) for name, index in _INDEX.items() if index != ERASED
+}
 _ATTEMPTS: Final = _INDEX["attempts"]
 _ATTRIBUTES: Final = _INDEX["attributes"]
 _APPLIED: Final = _INDEX["applied"]
@@ -75,25 +69,27 @@ def merge_bodies(a: bytes, b: bytes) -> bytes:
             if mine[index] == NO_ENTRY:
                 mine[index] = section
             else:
-                mine[index] = _with_entries(index, mine[index], _entries(section))
+                mine[index] = _merged(index, mine[index], section)
     return b"".join(mine)
 
 
 def apply_entries(body: bytes | None, entries: Iterable[Entry]) -> bytes:
     """A state with the entries of one or more events merged into it; None is the empty state."""
-    by_section: dict[int, list[bytes]] = {}
     erased = EMPTY
+    added: list[tuple[int, bytes, bytes]] = []
     for section, key, value in entries:
         if section == "erased":
             erased = merge(erased, SubjectState(erased=value))
         else:
-            by_section.setdefault(_INDEX[section], []).append(entry_bytes(section, key, value))
+            index, codec = _CODECS[section]
+            key_bytes = codec.write_key(key)
+            added.append((index, key_bytes, key_bytes + codec.write_value(value)))
     sections = _NOTHING.copy() if body is None else _split(body)
-    if erased is not EMPTY or sections is None:
+    if sections is None or erased is not EMPTY:
         held = EMPTY if body is None else decode_state_body(body)
-        said = decode_state_body(_join(_NOTHING.copy(), by_section))
+        said = decode_state_body(_joined(_NOTHING.copy(), added))
         return encode_state_body(merge(merge(held, erased), said))
-    return _join(sections, by_section)
+    return _joined(sections, added)
 
 
 def is_erased(body: bytes) -> bool:
@@ -101,12 +97,15 @@ def is_erased(body: bytes) -> bool:
     return _split(body) is None
 
 
-def _join(sections: list[bytes], by_section: dict[int, list[bytes]]) -> bytes:
-    for index, added in by_section.items():
-        if sections[index] == NO_ENTRY and len(added) == 1:
-            sections[index] = section_of(added)
+def _joined(sections: list[bytes], added: list[tuple[int, bytes, bytes]]) -> bytes:
+    for index, key, entry in added:
+        section = sections[index]
+        if section == NO_ENTRY:
+            sections[index] = ONE_ENTRY + long_bytes(len(entry)) + entry + NO_ENTRY
+        elif index == _ATTEMPTS:
+            sections[index] = _with_attempt(section, key, entry)
         else:
-            sections[index] = _with_entries(index, sections[index], added)
+            sections[index] = _with_entry(index, section, key, entry)
     return b"".join(sections)
 
 
@@ -117,19 +116,17 @@ def _split(body: bytes) -> list[bytes] | None:
     try:
         for index in range(len(SECTIONS)):
             start = at
-            if index == ERASED:
-                if body[at] != 0:
+            while body[at] == 1:
+                size = body[at + 1]
+                if size < 0x80:
+                    at += 2 + (size >> 1)
+                else:
+                    size, after = read_long(body, at + 1)
+                    at = after + size
+            if body[at] != 0:
+                if index == ERASED:
                     return None
-            else:
-                while body[at] == 1:
-                    size = body[at + 1]
-                    if size < 0x80:
-                        at += 2 + (size >> 1)
-                    else:
-                        size, after = read_long(body, at + 1)
-                        at = after + size
-                if body[at] != 0:
-                    return _split(encode_state_body(decode_state_body(body)))
+                return _split(encode_state_body(decode_state_body(body)))
             at += 1
             sections.append(body[start:at])
     except IndexError:
@@ -139,14 +136,61 @@ def _split(body: bytes) -> list[bytes] | None:
     return sections
 
 
-def _entries(section: bytes) -> list[bytes]:
-    entries = []
+def _blocks(section: bytes) -> Iterator[tuple[int, int, int]]:
+    """Where each block begins, its entry begins and it ends."""
     at = 0
-    while section[at : at + 1] == ONE_ENTRY:
-        size, start = read_long(section, at + 1)
-        at = start + size
-        entries.append(section[start:at])
-    return entries
+    while section[at] == 1:
+        size = section[at + 1]
+        if size < 0x80:
+            start = at + 2
+            end = start + (size >> 1)
+        else:
+            size, start = read_long(section, at + 1)
+            end = start + size
+        yield at, start, end
+        at = end
+
+
+def _entries(section: bytes) -> list[bytes]:
+    return [section[start:end] for _at, start, end in _blocks(section)]
+
+
+def _with_entry(index: int, section: bytes, key: bytes, entry: bytes) -> bytes:
+    """A section of slots with one more entry, in the order of keys."""
+    place = len(section) - 1
+    rest = place
+    for at, start, end in _blocks(section):
+        if section.startswith(key, start):
+            held = section[start:end]
+            entry = held if held == entry else _greater(index, len(key), held, entry)
+            place, rest = at, end
+            break
+        if section[start:end] > entry:
+            place = rest = at
+            break
+    section = section[:place] + ONE_ENTRY + long_bytes(len(entry)) + entry + section[rest:]
+    return _newest_logs(section, key) if index == _APPLIED else section
+
+
+def _merged(index: int, section: bytes, other: bytes) -> bytes:
+    """A section with the entries of another one."""
+    if index in (_ATTEMPTS, _APPLIED):
+        for entry in _entries(other):
+            key = entry[: _key_end(index, entry)]
+            if index == _ATTEMPTS:
+                section = _with_attempt(section, key, entry)
+            else:
+                section = _with_entry(index, section, key, entry)
+        return section
+    held = {entry[: _key_end(index, entry)]: entry for entry in _entries(section)}
+    for entry in _entries(other):
+        key = entry[: _key_end(index, entry)]
+        mine = held.get(key)
+        if mine is None:
+            held[key] = entry
+        elif mine != entry:
+            held[key] = _greater(index, len(key), mine, entry)
+    return section_of([held[key] for key in sorted(held)])
 
 
 def _key_end(index: int, entry: bytes) -> int:
@@ -155,75 +199,77 @@ def _key_end(index: int, entry: bytes) -> int:
         if part:
             at += part
         else:
-            length = entry[at]
-            if length < 0x80:
-                at += 1 + (length >> 1)
-            else:
-                length, at = read_long(entry, at)
-                at += length
+            length, at = read_long(entry, at)
+            at += length
     return at
 
 
-def _with_entries(index: int, section: bytes, added: list[bytes]) -> bytes:
-    if index == _ATTEMPTS:
-        return _with_attempts(section, added)
-    held = {entry[: _key_end(index, entry)]: entry for entry in _entries(section)}
-    for entry in added:
-        key = entry[: _key_end(index, entry)]
-        other = held.get(key)
-        if other is None:
-            held[key] = entry
-        elif other != entry:
-            held[key] = _greater(index, len(key), other, entry)
-    if index == _APPLIED and len(held) > LOG_IDS_MAX:
-        return _cut_to_newest(index, held.values())
-    return section_of([held[key] for key in sorted(held)])
-
-
 def _greater(index: int, key_end: int, one: bytes, other: bytes) -> bytes:
+    section = SECTIONS[index]
     if index != _APPLIED:
         time_at = key_end + _BEFORE_TIME.get(index, 0)
         one_at, other_at = read_long(one, time_at)[0], read_long(other, time_at)[0]
         if one_at != other_at:
             return one if one_at > other_at else other
-    section = SECTIONS[index]
-    read = section_codec(section).read
-    key, first, _end = read(one, 0)
-    _key, second, _end = read(other, 0)
+    codec = section_codec(section)
+    key, first, _end = codec.read(one, 0)
+    _key, second, _end = codec.read(other, 0)
     if index == _ATTRIBUTES:
-        return entry_bytes(section, key, greater_attribute(first, second))
+        return one[:key_end] + codec.write_value(greater_attribute(first, second))
     if index == _APPLIED:
-        return entry_bytes(section, key, merge_applied({key: first}, {key: second})[key])
+        return one[:key_end] + codec.write_value(merge_applied({key: first}, {key: second})[key])
     order = SLOT_ORDERS[section]
     return one if order(first) >= order(second) else other
 
 
-def _cut_to_newest(index: int, entries: Iterable[bytes]) -> bytes:
-    """The section of a list that may be longer than what is kept of it."""
-    sections = [*_NOTHING[:index], section_of(entries), *_NOTHING[index + 1 :]]
-    state = decode_state_body(b"".join(sections))
-    kept = encode_state_body(replace(state, applied=newest_logs(state.applied)))
-    return kept[index : len(kept) - (len(SECTIONS) - 1 - index)]
+def _newest_logs(section: bytes, key: bytes) -> bytes:
+    """Cut what is kept of the topic of one entry just added."""
+    topic = key[:-_LOG_ID_BYTES]
+    entries = _entries(section)
+    of_topic = [entry for entry in entries if entry.startswith(topic)]
+    if len(of_topic) <= LOG_IDS_MAX:
+        return section
+    log_id_at = len(topic)
+    log_id_end = len(key)
+
+    def age(entry: bytes) -> tuple[int, bytes]:
+        _offset, at = read_long(entry, log_id_end)
+        return read_long(entry, at)[0], entry[log_id_at:log_id_end]
+
+    entries.remove(min(of_topic, key=age))
+    return section_of(entries)
 
 
-def _with_attempts(section: bytes, added: list[bytes]) -> bytes:
-    held = {entry[: _identity_end(entry)]: entry for entry in _entries(section)}
-    for entry in added:
-        identity = entry[: _identity_end(entry)]
-        other = held.get(identity)
-        if other is None:
-            held[identity] = entry
-        elif other != entry:
+def _with_attempt(section: bytes, key: bytes, entry: bytes) -> bytes:
+    """A section of attempts with one more, of its key no more than are kept."""
+    identity_end = _identity_end(entry, len(key))
+    identity = entry[:identity_end]
+    entries = _entries(section)
+    of_key = [held for held in entries if held.startswith(key)]
+    for held in of_key:
+        if held.startswith(identity):
             read = section_codec("attempts").read
-            greater = attempt_order(read(entry, 0)[1]) > attempt_order(read(other, 0)[1])
-            held[identity] = entry if greater else other
-    if len(held) > ATTEMPTS_MAX:
-        return _cut_to_newest(_ATTEMPTS, held.values())
-    return section_of(sorted(held.values()))
+            if attempt_order(read(entry, 0)[1]) <= attempt_order(read(held, 0)[1]):
+                return section
+            entries.remove(held)
+            of_key.remove(held)
+            break
+    entries.append(entry)
+    of_key.append(entry)
+    if len(of_key) > ATTEMPTS_MAX:
+        entries.remove(min(of_key, key=lambda held: _age(held, len(key))))
+    entries.sort()
+    return section_of(entries)
 
 
-def _identity_end(entry: bytes) -> int:
-    """Index after seller, subject matter, time and event id."""
-    _at, after_time = read_long(entry, _key_end(_ATTEMPTS, entry))
+def _identity_end(entry: bytes, key_end: int) -> int:
+    """Index after time and event id, which follow the key."""
+    _at, after_time = read_long(entry, key_end)
     length, start = read_long(entry, after_time)
     return start + length
+
+
+def _age(entry: bytes, key_end: int) -> tuple[int, bytes]:
+    at, after_time = read_long(entry, key_end)
+    length, start = read_long(entry, after_time)
+    return at, entry[start : start + length]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from operator import itemgetter
+from operator import call, itemgetter
 from typing import Any, Final, NamedTuple
 
 from consent.avro_values import (
@@ -154,7 +154,7 @@ def decode_state_body(body: bytes) -> SubjectState:
 def entry_bytes(section: str, key: Any, value: Any) -> bytes:
     """One entry, without its block."""
     codec = section_codec(section)
-    return _key_bytes(section, key) + codec.write_value(value)
+    return codec.write_key(key) + codec.write_value(value)
 
 
 def erased_bytes(erased: Erasure | None) -> bytes:
@@ -251,15 +251,12 @@ def section_codec(name: str) -> SectionCodec:
     unpick = _picker(on_wire, shape.value._fields)
     make = shape.value._make
 
+    @lru_cache(maxsize=1 << 16)
     def write_key(key: Any) -> bytes:
-        return b"".join(
-            write(part) for write, part in zip(key_writers, (key,) if plain else key, strict=True)
-        )
+        return b"".join(map(call, key_writers, (key,) if plain else key))
 
     def write_value(value: Any) -> bytes:
-        return b"".join(
-            [write(part) for write, part in zip(value_writers, pick(value), strict=True)]
-        )
+        return b"".join(map(call, value_writers, pick(value)))
 
     def read(body: bytes, at: int) -> tuple[Any, Any, int]:
         key, at = read_key(body, at)
@@ -273,11 +270,6 @@ def _picker(have: Sequence[str], want: Sequence[str]) -> Callable[[Any], Any]:
     if list(have) == list(want):
         return lambda values: values
     return itemgetter(*(list(have).index(field) for field in want))
-
-
-@lru_cache(maxsize=1 << 16)
-def _key_bytes(section: str, key: Any) -> bytes:
-    return section_codec(section).write_key(key)
 
 
 def _schema_of_section(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
