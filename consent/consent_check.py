@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consent.call_facts import CallFacts
-from consent.evidence import BITS, bits_of
+from consent.evidence import bits_of
 from consent.findings import NOT_APPLICABLE, Finding, Result
 from consent.state_entries import Grant, GrantKey
 from consent.zones import DAY_US
@@ -110,14 +110,11 @@ class ConsentCheck:
 
 
 def compile_consent(params: Mapping[str, Any]) -> ConsentCheck:
-    """Check of the parameters in a rule file; ValueError for an element that is none."""
+    """Check of the parameters in a rule file."""
     alternatives = [
         [entry] if isinstance(entry, str) else entry
         for entry in params.get("evidence_required", ())
     ]
-    for name in (name for names in alternatives for name in names):
-        if name not in BITS:
-            raise ValueError(f"evidence_required: {name!r} is not an element of evidence")
     days = params.get("max_age_days")
     return ConsentCheck(
         kinds=frozenset(kind.upper() for kind in params["kinds"]),

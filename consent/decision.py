@@ -41,7 +41,6 @@ class RuleOutcome(NamedTuple):
     reason: str | None = None
     exemption: str | None = None
     facts: UsedFacts = ()
-    clears_at: int | None = None
     next: str = "on_event"
 
 
@@ -215,7 +214,7 @@ def _run(rows: Iterable[Row], facts: CallFacts, rulebook: Rulebook) -> tuple[Rul
 
 def _judge(rule: Rule, finding: Finding, facts: CallFacts) -> RuleOutcome:
     """What a finding means under its rule: exemptions, missing facts, shadow, effect."""
-    result, used, reason, clears_at = finding
+    result, used, reason, _ = finding
     if result is Result.HOLDS:
         return RuleOutcome(rule, "PASS" if rule.decides else "SHADOW", facts=used)
     if result is Result.NOT_APPLICABLE or (
@@ -236,7 +235,7 @@ def _judge(rule: Rule, finding: Finding, facts: CallFacts) -> RuleOutcome:
         return RuleOutcome(rule, "SHADOW", reason, facts=used)
     if result is Result.UNLOADED and rule.effect == "deny":
         return RuleOutcome(rule, "UNKNOWN", reason, facts=used)
-    return RuleOutcome(rule, _EFFECTS[rule.effect], reason, None, used, clears_at, following)
+    return RuleOutcome(rule, _EFFECTS[rule.effect], reason, None, used, following)
 
 
 _EFFECTS: Final[dict[str, Outcome]] = {"deny": "DENY", "oblige": "OBLIGE", "warn": "WARN"}
@@ -251,16 +250,19 @@ def _next_allowed(facts: CallFacts, rulebook: Rulebook, denials: list[RuleOutcom
         return NextAllowed("on_event")
     if "period_end" in following:
         return NextAllowed("campaign_period_end")
-    at = _first_open(facts, rulebook, denials)
+    at = _first_open(facts, rulebook)
     return NextAllowed("on_event") if at is None else NextAllowed("at", at)
 
 
-def _first_open(facts: CallFacts, rulebook: Rulebook, denials: list[RuleOutcome]) -> int | None:
-    """The first instant at which every rule that passes with time holds, by its revisions then."""
-    last = max(line.clears_at or facts.at for line in denials)
-    until = last + SEARCH_DAYS * DAY_US
+def _first_open(facts: CallFacts, rulebook: Rulebook) -> int | None:
+    """The first instant at which every rule that passes with time holds, by its revisions then.
+
+    Caps of revisions that are not in force yet count too when the end of the search is set.
+    """
     rows = [row for row in _rows(facts, rulebook) if row.rule.passes_with_time and row.rule.decides]
-    for instant in sorted({*_edges(rows, facts, rulebook, until)}):
+    findings = (row.rule.check.find(facts, ()) for row in rows if row.rule.next == "cap_expiry")
+    last = max((finding.clears_at or facts.at for finding in findings), default=facts.at)
+    for instant in sorted({*_edges(rows, facts, rulebook, last + SEARCH_DAYS * DAY_US)}):
         then = _at(facts, instant)
         if not any(line.outcome == "DENY" for line in _run(rows, then, rulebook)):
             return instant

@@ -32,7 +32,12 @@ from consent.document_values import (
 )
 from consent.errors import Rejected
 from consent.instants import instant_text
-from consent.numbers import canonical_number, identifying_digits, is_canonical
+from consent.numbers import (
+    DIGITS_THAT_IDENTIFY,
+    canonical_number,
+    identifying_digits,
+    is_canonical,
+)
 from consent.suspect import AHEAD_MAX_US, OCCURRED_AT_MIN_US, effect_of
 
 Document = Mapping[str, Any]
@@ -251,7 +256,7 @@ def _check_identifiers(record: RecordContract, fields: Fields, reading: Reading)
     for name in plan.fields:
         if name in ("number", "salt", "evidence"):
             continue
-        if not any(_holds_person(text, needles) for text in _texts(fields[name])):
+        if not any(holds_person(text, needles) for text in _texts(fields[name])):
             continue
         problem = Rejected(
             "PERSON_IN_PAYLOAD",
@@ -266,22 +271,28 @@ def _check_identifiers(record: RecordContract, fields: Fields, reading: Reading)
         fields[name] = plan.defaults.get(name, fields["event_id"])
 
 
+def number_needles(number: str) -> tuple[str, ...]:
+    """What `holds_person` looks for to find a canonical number in any of its written forms."""
+    return (identifying_digits(number),)
+
+
+def holds_person(text: str, needles: tuple[str, ...]) -> bool:
+    """True if a text holds one of the needles, also where separators stand inside it."""
+    lowered = text.lower()
+    closed_up = _SEPARATORS.sub("", lowered)
+    return any(needle in lowered or needle in closed_up for needle in needles)
+
+
 def _personal_needles(record: RecordContract, fields: Fields) -> tuple[str, ...]:
     evidence = fields.get("evidence") or {}
-    needles = [identifying_digits(fields["number"])] if record.has_number else []
+    needles = list(number_needles(fields["number"])) if record.has_number else []
     other = _SEPARATORS.sub("", evidence.get("other_number") or "")
-    if len(other) >= 9 and other.isdigit():
+    if len(other) >= DIGITS_THAT_IDENTIFY and other.isdigit():
         needles.append(identifying_digits(other))
     email = (evidence.get("email") or "").strip().lower()
     if "@" in email:
         needles.append(email)
     return tuple(needles)
-
-
-def _holds_person(text: str, needles: tuple[str, ...]) -> bool:
-    lowered = text.lower()
-    closed_up = _SEPARATORS.sub("", lowered)
-    return any(needle in lowered or needle in closed_up for needle in needles)
 
 
 def _texts(value: Any) -> Iterator[str]:

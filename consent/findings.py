@@ -25,8 +25,8 @@ class Result(Enum):
 class Finding(NamedTuple):
     """One check's finding.
 
-    `reason` replaces the rule's own reason code. `clears_at` is, for what passes with time alone,
-    the instant from which the check would hold if nothing else happened.
+    `reason` replaces the rule's own reason code. `clears_at` is, for a cap that is used up or a
+    silence that is not over, the instant from which it would hold if nothing else happened.
     """
 
     result: Result

@@ -153,10 +153,7 @@ class Rule:
 
 
 def compile_rule(entry: Mapping[str, Any], narrowness: int) -> Rule:
-    """The rule of an entry that fits the JSON Schema.
-
-    ValueError for parameters that its kind can't use, or for a date that is none.
-    """
+    """The rule of an entry that fits the JSON Schema and whose dates are dates."""
     effective, known, on_fail = entry["effective"], entry["known"], entry["on_fail"]
     kind = entry["check"]["kind"]
     applies = entry["applies_when"]

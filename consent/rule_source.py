@@ -159,9 +159,13 @@ def _validator() -> Any:
 
 def _check_schema(file: RuleFile) -> None:
     """Raise the error that comes first in the file."""
-    errors = [_explained(file, error) for error in _validator().iter_errors(file.data)]
-    if errors:
-        raise min(errors, key=lambda error: error.line)
+    found = [
+        (error.validator == "required", _explained(file, error))
+        for error in _validator().iter_errors(file.data)
+    ]
+    if found:
+        # A misspelt key is also a missing one: what is there and wrong says more.
+        raise min(found, key=lambda error: (error[0], error[1].line))[1]
 
 
 def _explained(file: RuleFile, error: Any) -> RulebookError:

@@ -137,11 +137,7 @@ def _compile(placed: Placed, merged: MergedFiles) -> Rule:
     else:
         narrowness = 1 if country in merged.groups else 2
     _check_days(placed)
-    try:
-        return compile_rule(placed.entry, narrowness)
-    except ValueError as problem:
-        remedy = "docs/decisions-and-reasons.md lists what can be asked for."
-        raise placed.error(("check", "params"), str(problem), remedy) from None
+    return compile_rule(placed.entry, narrowness)
 
 
 def _check_days(placed: Placed) -> None:

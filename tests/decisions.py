@@ -1,0 +1,148 @@
+"""Rulebooks, states and requests for tests of decisions."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from consent.call import NO_CALENDAR, NO_CAMPAIGN, NO_REGISTRIES, CallRequest
+from consent.contracts import data_path
+from consent.decision import Decision, decide
+from consent.evidence import bits_of
+from consent.instants import parse_instant
+from consent.rulebook import Rulebook
+from consent.state import SubjectState
+from consent.state_entries import DncEntry, Grant, Refusal, Withdrawal
+
+NOW = parse_instant("2026-11-23T16:00:00Z")
+DAY = 86_400_000_000
+SELLER = "acme"
+
+WRITTEN = (
+    "signature",
+    "seller_named",
+    "number_named",
+    "authorises_automated",
+    "not_a_condition",
+    "request_copy_sha256",
+)
+"""Elements that prior express written consent needs."""
+
+
+@cache
+def packaged_files() -> dict[str, str]:
+    """The text of every rule file of this release, by name."""
+    return {path.name: path.read_text() for path in sorted(data_path("rules").glob("*.yaml"))}
+
+
+@cache
+def packaged_rulebook() -> Rulebook:
+    """The rulebook of this release."""
+    return Rulebook.load(packaged_files())
+
+
+def rule(**given: Any) -> dict[str, Any]:
+    """A valid row that denies every call to the US, unless something else is given."""
+    entry: dict[str, Any] = {
+        "id": "US-TEST",
+        "rev": 1,
+        "title": "A row of a test",
+        "citation": ["Nothing"],
+        "jurisdiction": {"country": "US", "subdivision": None, "match": ["address"]},
+        "effective": {"from": "2020-01-01", "to": None},
+        "known": {"from": "2026-01-01", "to": None},
+        "status": "in_force",
+        "applies_when": {},
+        "check": {"kind": "fact", "params": {"fact": "always_due"}},
+        "on_fail": {"effect": "deny", "reason": "SECTOR_BAN", "next": "on_event"},
+        "on_missing": "deny",
+        "needs": [],
+        "confidence": "H",
+        "source": ["HOUSE"],
+    }
+    return entry | given
+
+
+def book_files(*rules: dict[str, Any]) -> dict[str, str]:
+    """Files of a rulebook with only these rows, but every reason and zone of the release."""
+    kept = ("rulebook.yaml", "reasons.yaml", "jurisdictions.yaml")
+    files = {name: packaged_files()[name] for name in kept}
+    if rules:
+        files["rows.yaml"] = json.dumps({"rules": list(rules)}, indent=1)
+    return files
+
+
+def book(*rules: dict[str, Any]) -> Rulebook:
+    """A rulebook with only these rows."""
+    return Rulebook.load(book_files(*rules))
+
+
+def request(**given: Any) -> CallRequest:
+    """A live manual marketing call to a consumer in Texas, unless something else is given."""
+    fields: dict[str, Any] = {
+        "seller_id": SELLER,
+        "purpose": "MARKETING",
+        "call_mode": "LIVE",
+        "dial_mode": "MANUAL",
+        "party": "CONSUMER",
+        "states": ("US-TX",),
+        "zones": ("America/Chicago",),
+        "campaign_id": "spring",
+        "subject_matter": "offer-1",
+    }
+    return CallRequest(**(fields | given))
+
+
+def decided(
+    asked: CallRequest, state: SubjectState, rulebook: Rulebook | None = None, at: int = NOW
+) -> Decision:
+    """The decision with nothing but the number's state around it."""
+    rules = packaged_rulebook() if rulebook is None else rulebook
+    return decide(asked, state, NO_REGISTRIES, NO_CALENDAR, NO_CAMPAIGN, rules, at)
+
+
+def grants(kind: str, at: int = NOW - 90 * DAY, **given: Any) -> SubjectState:
+    """A grant for marketing in every mode, with all written evidence unless stated otherwise."""
+    seller = given.pop("seller", SELLER)
+    modes = given.pop("modes", ("LIVE", "PRERECORDED", "ARTIFICIAL", "AI_VOICE"))
+    purposes = given.pop("purposes", ("MARKETING",))
+    evidence = given.pop("evidence", WRITTEN)
+    fields: dict[str, Any] = {
+        "at": at,
+        "event_id": f"grant-{kind}-{at}",
+        "expires_at": None,
+        "signed_at": None,
+        "elements": bits_of(evidence),
+        "subject_matters": (),
+        "party": "CONSUMER",
+    }
+    grant = Grant(**(fields | given))
+    keys = [(seller, purpose, mode, kind) for purpose in purposes for mode in modes]
+    return SubjectState(grants=dict.fromkeys(keys, grant))
+
+
+def withdrawal(at: int = NOW - DAY, **scope: str) -> SubjectState:
+    """A withdrawal of everything from the seller, unless a scope is given."""
+    parts = {"seller": SELLER, "purpose": "*", "mode": "*", "subject": "*"} | scope
+    key = (parts["seller"], parts["purpose"], parts["mode"], parts["subject"])
+    return SubjectState(withdrawals={key: Withdrawal(at, f"withdrawal-{at}", "WITHDRAWN")})
+
+
+def listing(
+    at: int = NOW - DAY,
+    listed: bool = True,
+    key: tuple[str, str, str] = (SELLER, "INTERNAL", "internal"),
+) -> SubjectState:
+    """A do-not-call entry, or its removal."""
+    return SubjectState(dnc={key: DncEntry(at, f"dnc-{at}", listed, at, False)})
+
+
+def refusal(at: int = NOW - DAY, seller: str = SELLER, subject: str = "offer-1") -> SubjectState:
+    """A refusal of one subject."""
+    return SubjectState(refusals={(seller, subject): Refusal(at, f"refusal-{at}", False)})
+
+
+def outcome_of(decision: Decision, rule_id: str) -> str | None:
+    """What a rule said in the trace; None if it is not in it."""
+    return next((line.outcome for line in decision.outcomes if line.rule.id == rule_id), None)
