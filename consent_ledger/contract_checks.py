@@ -1,9 +1,9 @@
 """Holds `schemas/` to its promises; run by `make check` and by the tests.
 
 `python -m consent_ledger.contract_checks` prints every finding and exits 1 if there is one.
-`--write` brings the made files up to date: the AsyncAPI document, the reference of records in
-docs/contracts.md, and the digests of files that have none yet. It never replaces a digest: a
-released file is never edited.
+`--write` brings the made files up to date: the AsyncAPI document, the made parts of
+docs/contracts.md and docs/records.md, and the digests of files that have none yet. It never
+replaces a digest: a released file is never edited.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ import avro.errors
 import avro.schema
 import fastavro
 import typer
+from fastavro.schema import SchemaParseException
 from ruamel.yaml import YAML
 
 from consent.contracts import NAMESPACE, data_path, packaged_contracts
-from consent_ledger.contract_pages import asyncapi_text, records_reference
+from consent_ledger.contract_pages import asyncapi_text, records_reference, topics_table
 from consent_ledger.schema_evolution import VersionedSchema, evolution_problems
 
 DIGESTS: Final = "digests.json"
 ASYNCAPI: Final = "asyncapi.yaml"
-REFERENCE_BEGIN: Final = "<!-- made by python -m consent_ledger.contract_checks --write -->"
-REFERENCE_END: Final = "<!-- end of the made part -->"
 
 _PATH = re.compile(r"(?P<topic>[a-z-]+)/(?P<name>[A-Za-z]+)\.v(?P<version>\d+)\.avsc")
+_EXAMPLE = re.compile(
+    r"(?P<begin><!-- example: (?P<path>[\w/.-]+) -->).*?(?P<end><!-- end of example -->)", re.DOTALL
+)
 _FIRST_FIELDS: Final = ("event_id", "occurred_at", "seller_id", "source", "test")
 _LAST_FIELDS: Final = ("salt", "evidence")
 _ENVELOPE: Final = "facts/Fact.v1.avsc"
@@ -92,7 +94,7 @@ def _parsing(files: SchemaFiles) -> Iterator[Finding]:
         try:
             fastavro.parse_schema(json.loads(json.dumps(schema)))
             avro.schema.parse(json.dumps(schema))
-        except (ValueError, KeyError, avro.errors.AvroException) as problem:
+        except (ValueError, KeyError, SchemaParseException, avro.errors.AvroException) as problem:
             yield Finding(path, f"it is not Avro ({problem})", "Both libraries must parse it.")
 
 
@@ -277,22 +279,37 @@ def write_digests(files: SchemaFiles) -> None:
     (files.root / DIGESTS).write_text(text)
 
 
-def with_reference(page: str, reference: str) -> str:
-    """A page whose made part is `reference`; ValueError if the page does not mark one."""
-    before, begin, rest = page.partition(REFERENCE_BEGIN)
-    _old, end, after = rest.partition(REFERENCE_END)
-    if not begin or not end:
-        raise ValueError("the page does not mark where its made part begins and ends")
-    return f"{before}{begin}\n{reference}\n{end}{after}"
+def with_made_part(page: str, name: str, text: str) -> str:
+    """A page whose part between the marks of `name` is `text`; ValueError without such marks."""
+    begin, end = f"<!-- made: {name} -->", f"<!-- end of {name} -->"
+    before, found_begin, rest = page.partition(begin)
+    _old, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"the page does not mark where its made part {name} begins and ends")
+    return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def with_examples(page: str, examples: Path) -> str:
+    """A page whose marked examples are the files of the `examples` folder that they name."""
+
+    def shown(match: re.Match[str]) -> str:
+        text = (examples / match["path"]).read_text()
+        return f"{match['begin']}\n```json\n{text}```\n{match['end']}"
+
+    return _EXAMPLE.sub(shown, page)
 
 
 def _made_files(root: Path) -> dict[Path, str]:
     """Files made from the packaged contracts, and what must be in them."""
     contracts = packaged_contracts()
     made = {root / ASYNCAPI: asyncapi_text(contracts)}
-    page = root.parent / "docs" / "contracts.md"
-    if page.exists():
-        made[page] = with_reference(page.read_text(), records_reference(contracts))
+    docs = root.parent / "docs"
+    if docs.is_dir():
+        overview = (docs / "contracts.md").read_text()
+        overview = with_made_part(overview, "topics", topics_table(contracts))
+        made[docs / "contracts.md"] = with_examples(overview, root / "examples")
+        records = (docs / "records.md").read_text()
+        made[docs / "records.md"] = with_made_part(records, "records", records_reference(contracts))
     return made
 
 

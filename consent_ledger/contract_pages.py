@@ -6,7 +6,7 @@ Both are made from `schemas/` alone, so that a test can hold the files that we s
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -86,6 +86,26 @@ def asyncapi_document(contracts: Contracts) -> Document:
             "schemas": {"CloudEventsHeaders": _cloudevents_schema(contracts)},
         },
     }
+
+
+def topics_table(contracts: Contracts) -> str:
+    """Markdown: one row per topic with its key, partitions, how long it is kept, its records."""
+    lines = ["| topic | key | partitions | kept | records |", "|---|---|---|---|---|"]
+    for topic in contracts.topics.values():
+        records = ", ".join(f"[{name}](records.md#{name.lower()})" for name in topic.records)
+        partitions = "as numbers" if topic.keyed else str(topic.partitions)
+        kept = _kept(topic)
+        lines.append(
+            f"| `{topic.name}` | {_key_docs()[topic.name]} | {partitions} | {kept} | {records} |"
+        )
+    return "\n".join(lines)
+
+
+def _kept(topic: TopicContract) -> str:
+    if topic.config["cleanup.policy"] == "compact":
+        return "newest of each key"
+    retention_ms = int(topic.config["retention.ms"])
+    return "for ever" if retention_ms < 0 else f"{retention_ms // 86_400_000} days"
 
 
 def records_reference(contracts: Contracts) -> str:
@@ -223,43 +243,52 @@ def _cloudevents_schema(contracts: Contracts) -> Document:
 
 def _shared_reference(contracts: Contracts) -> str:
     fields = {field["name"]: field for field in contracts.record("ConsentGranted").schema["fields"]}
-    lines = [
-        "### Fields of every event\n",
-        "| field | type | required | meaning |",
-        "|---|---|---|---|",
-    ]
-    lines += [_field_row(fields[name]) for name in SHARED_FIELDS]
-    lines.append("")
-    for name in ("source", "evidence"):
-        kind = fields[name]["type"]
-        record = kind[1] if isinstance(kind, list) else kind
-        lines += [
-            f"Inside `{name}`:\n",
-            "| field | type | required | meaning |",
-            "|---|---|---|---|",
-        ]
-        lines += [_field_row(field) for field in record["fields"]]
-        lines.append("")
-    return "\n".join(lines)
+    tables = _tables([fields[name] for name in SHARED_FIELDS])
+    return "\n".join(["## Fields of every event\n", *tables])
 
 
 def _topic_reference(topic: TopicContract, contracts: Contracts) -> str:
-    lines = [f"### {topic.name}\n", f"Key: {_key_docs()[topic.name]}.\n"]
+    lines = [f"## {topic.name}\n", f"Key: {_key_docs()[topic.name]}.\n"]
     for name in topic.records:
         record = contracts.record(name)
         effect = f" {_EFFECTS[record.effect]}" if record.event else ""
-        lines.append(f"#### {name}\n")
+        lines.append(f"### {name}\n")
         lines.append(f"{record.schema.get('doc', '')}{effect} Schema id {record.schema_id}.\n")
         shared = SHARED_FIELDS if record.event else ()
-        own = [field for field in record.schema["fields"] if field["name"] not in shared]
-        lines += ["| field | type | required | meaning |", "|---|---|---|---|"]
-        lines += [_field_row(field) for field in own]
-        lines.append("")
+        lines += _tables(
+            [field for field in record.schema["fields"] if field["name"] not in shared]
+        )
     return "\n".join(lines)
 
 
+def _tables(fields: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A table of the fields, and one of each record that is defined in them."""
+    yield "| field | type | required | meaning |"
+    yield "|---|---|---|---|"
+    yield from map(_field_row, fields)
+    yield ""
+    for field in fields:
+        inner = _record_inside(field["type"])
+        if inner is not None:
+            yield f"{inner['name']}, in `{field['name']}`:\n"
+            yield from _tables(inner["fields"])
+
+
+def _record_inside(kind: Any) -> Mapping[str, Any] | None:
+    if isinstance(kind, list):
+        return next((found for branch in kind if (found := _record_inside(branch))), None)
+    if not isinstance(kind, dict):
+        return None
+    return kind if kind["type"] == "record" else _record_inside(kind.get("items"))
+
+
 def _elements_reference() -> str:
-    lines = ["### Evidence elements\n", "| bit | element |", "|---|---|"]
+    lines = [
+        "## Evidence elements\n",
+        "Of an event's evidence, history keeps only which elements there were, as a set of bits.\n",
+        "| bit | element |",
+        "|---|---|",
+    ]
     lines += [f"| {bit} | `{name}` |" for name, bit in BITS.items()]
     return "\n".join([*lines, ""])
 
