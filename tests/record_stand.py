@@ -1,0 +1,222 @@
+"""A whole history for a test: a broker with the ledger's topics, a store, and record workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from kafka import KafkaAdminClient
+
+from consent.contracts import contracts
+from consent_ledger.adapters.topic_administration import (
+    AdminConnection,
+    TopicLayout,
+    apply,
+    topic_ids,
+)
+from projections.clickhouse import Store
+from projections.migration import load_migrations, migrate
+from tests.brokers import Broker, die_with_parent, unique, wait_until
+from tests.record_process import Plan
+from tests.strategies import Fields, raw_of, random_event
+
+PARTITIONS = 2
+RECORDED_TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Worker:
+    """A record worker in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    log_path: Path
+
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self.log_path.read_text()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+@dataclass(slots=True)
+class Stand:
+    """What the tests of the history work with; `log_ids` are those of the topics now."""
+
+    broker: Broker
+    store: Store
+    store_url: str
+    folder: Path
+    group: str = field(default_factory=lambda: unique("record"))
+    log_ids: dict[str, bytes] = field(default_factory=dict)
+    workers: list[Worker] = field(default_factory=list)
+
+    def plan(self, **changes: Any) -> Plan:
+        """A worker's plan on this stand."""
+        plan = Plan(
+            bootstrap=self.broker.bootstrap,
+            store_url=self.store_url,
+            database=self.store.database,
+            group=self.group,
+            keyed_partitions=PARTITIONS,
+        )
+        return replace(plan, **changes)
+
+    def start(self, **changes: Any) -> Worker:
+        """Start a worker."""
+        log_path = self.folder / f"worker-{len(self.workers)}.log"
+        with log_path.open("wb") as output:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.record_process",
+                    json.dumps(asdict(self.plan(**changes))),
+                ],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,
+            )
+        worker = Worker(process, log_path)
+        self.workers.append(worker)
+        return worker
+
+    @contextlib.contextmanager
+    def worker(self, **changes: Any) -> Iterator[Worker]:
+        """A worker that is stopped, or killed, at the end."""
+        worker = self.start(**changes)
+        try:
+            yield worker
+        finally:
+            if worker.process.poll() is None:
+                worker.kill()
+
+    def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+        """Produce keys and values as they are, acknowledged, partition by key."""
+        asyncio.run(_publish(self.broker, topic, records))
+
+    def publish_events(self, topic: str, count: int, seed: int) -> list[Fields]:
+        """Produce random events of all types of a topic; returns them."""
+        draw = random.Random(seed)
+        events = []
+        records = []
+        for number in range(count):
+            names = contracts().topics[topic].records
+            record = contracts().record(names[number % len(names)])
+            event = random_event(record, draw)
+            raw = raw_of(record, event, 0)
+            events.append(event)
+            records.append((raw.key, raw.value))
+        self.publish(topic, records)
+        return events
+
+    def await_recorded(self, topic: str, count: int, worker: Worker | None = None) -> None:
+        """Wait until blocks hold `count` records of a topic's present log."""
+
+        def recorded() -> bool:
+            if worker is not None and worker.process.poll() is not None:
+                raise AssertionError(f"the worker has ended: {worker.log()[-3000:]}")
+            return self.sealed(topic) >= count
+
+        try:
+            wait_until(recorded, RECORDED_TIMEOUT_S, f"{count} records of {topic}")
+        except AssertionError as late:
+            logs = worker.log()[-3000:] if worker is not None else ""
+            raise AssertionError(f"{late}; sealed {self.sealed(topic)}; {logs}") from None
+
+    def sealed(self, topic: str) -> int:
+        """Records in sealed blocks of a topic's present log."""
+        rows = self.store.query_rows(
+            f"SELECT sum(records) FROM blocks WHERE log_id = unhex('{self.log_ids[topic].hex()}')"
+        )
+        return int(rows[0][0] or 0)
+
+    def refresh_log_ids(self) -> None:
+        """Look the topics' ids up again."""
+        topics = contracts().source_topics
+        self.log_ids = topic_ids(AdminConnection(self.broker.bootstrap), topics)
+
+    def check_whole(self, topic: str, count: int) -> None:
+        """Each offset is in facts once; blocks tile the log; digests are those of the facts."""
+        log_id = f"log_id = unhex('{self.log_ids[topic].hex()}')"
+        facts = self.store.query_rows(
+            f"SELECT count(), uniqExact(partition, offset) FROM facts WHERE {log_id}"
+        )
+        assert facts == [(count, count)]
+        evidence = self.store.query_rows(
+            f"SELECT count() = uniqExact(partition, offset) FROM evidence WHERE {log_id}"
+        )
+        assert evidence == [(True,)] or evidence == [(1,)]
+        blocks = self.store.query_rows(
+            "SELECT partition, offset_first, offset_last, records FROM blocks "
+            f"WHERE {log_id} ORDER BY partition, offset_first"
+        )
+        expected: dict[int, int] = {}
+        for partition, offset_first, offset_last, records in blocks:
+            assert offset_first == expected.get(partition, 0)
+            assert records == offset_last - offset_first + 1
+            expected[partition] = offset_last + 1
+        assert sum(row[3] for row in blocks) == count
+
+
+@contextlib.contextmanager
+def stand(broker: Broker, store: Store, store_url: str, folder: Path) -> Iterator[Stand]:
+    """A stand with empty topics and an empty database; its workers end with it."""
+    migrate(store, load_migrations(files("projections") / "migrations"))
+    _empty_topics(broker)
+    made = Stand(broker, store, store_url, folder)
+    made.refresh_log_ids()
+    try:
+        yield made
+    finally:
+        for worker in made.workers:
+            if worker.process.poll() is None:
+                worker.kill()
+
+
+def _empty_topics(broker: Broker) -> None:
+    names = set(contracts().topics)
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    try:
+        present = names & set(admin.list_topics())
+        if present:
+            admin.delete_topics(sorted(present))
+            wait_until(lambda: not names & set(admin.list_topics()), what="topics to be gone")
+    finally:
+        admin.close()
+    deployment = "embedded" if broker.kind == "embedded" else "production"
+    apply(
+        AdminConnection(broker.bootstrap),
+        TopicLayout(deployment, replication=1, keyed_partitions=PARTITIONS),
+    )
+
+
+async def _publish(
+    broker: Broker, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", linger_ms=5)
+    await producer.start()
+    try:
+        futures = [await producer.send(topic, key=key, value=value) for key, value in records]
+        await asyncio.gather(*futures)
+    finally:
+        await producer.stop()
