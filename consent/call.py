@@ -8,7 +8,7 @@ at the edge.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,12 +86,8 @@ class CallRequest:
 
     def __post_init__(self) -> None:
         if not self.seller_id or self.seller_id == ANY or self.seller_id.startswith(TEST_PREFIX):
-            raise Rejected(
-                "does not name one seller",
-                "seller_id",
-                self.seller_id,
-                "Give the id of the seller on whose behalf the call is made.",
-            )
+            remedy = "give the id of the one seller on whose behalf the call is made"
+            raise Rejected("RESERVED", "seller_id", self.seller_id, remedy)
         for field, value, words in (
             ("purpose", self.purpose, PURPOSES),
             ("call_mode", self.call_mode, CALL_MODES),
@@ -102,7 +98,8 @@ class CallRequest:
             ("message_class", self.message_class, MESSAGE_CLASSES),
         ):
             if value not in words and value != UNKNOWN:
-                raise Rejected("is unknown", field, value, f"Use one of {', '.join(words)}.")
+                remedy = f"use one of {', '.join(words)}"
+                raise Rejected("UNKNOWN_VALUE", field, value[:40], remedy)
         _check_places("states", self.states, is_jurisdiction)
         _check_places("zones", self.zones, zone_names().__contains__)
         if len(self.counties) > CANDIDATES_MAX:
@@ -183,17 +180,19 @@ def is_jurisdiction(text: str) -> bool:
     return _JURISDICTION.fullmatch(text) is not None
 
 
-def candidate_states(stated: Iterable[str], recorded: Iterable[str]) -> tuple[str, ...]:
-    """Both sets as one, sorted. A country alone adds nothing to a subdivision of it."""
-    found = {state for state in (*stated, *recorded) if is_jurisdiction(state)}
+def candidate_states(places: Iterable[str], aliases: Mapping[str, str]) -> tuple[str, ...]:
+    """The jurisdictions among these, sorted, by one name each.
+
+    A country alone adds nothing to a subdivision of it.
+    """
+    found = {aliases.get(place, place) for place in places if is_jurisdiction(place)}
     narrowed = {state[:2] for state in found if len(state) > 2}
     return tuple(sorted(found - narrowed))
 
 
-def candidate_zones(stated: Iterable[str], recorded: Iterable[str]) -> tuple[str, ...]:
-    """Both sets as one, sorted, without names that are no zone."""
-    known = zone_names()
-    return tuple(sorted({name for name in (*stated, *recorded) if name in known}))
+def candidate_zones(names: Iterable[str]) -> tuple[str, ...]:
+    """The IANA zones among these, sorted."""
+    return tuple(sorted(zone_names().intersection(names)))
 
 
 def _check_places(field: str, values: tuple[str, ...], known: Callable[[str], bool]) -> None:
@@ -201,10 +200,10 @@ def _check_places(field: str, values: tuple[str, ...], known: Callable[[str], bo
         raise _too_many(field)
     for value in values:
         if not known(value):
-            remedy = "Use US, US-TX or GB." if field == "states" else "Use an IANA zone name."
-            raise Rejected("is unknown", field, value[:40], remedy)
+            remedy = "use US, US-TX or GB" if field == "states" else "use the name of an IANA zone"
+            raise Rejected("UNKNOWN_VALUE", field, value[:40], remedy)
 
 
 def _too_many(field: str) -> Rejected:
-    remedy = f"Give at most {CANDIDATES_MAX}."
-    return Rejected("has too many values", field, f"over {CANDIDATES_MAX}", remedy)
+    remedy = f"give at most {CANDIDATES_MAX}"
+    return Rejected("TOO_MANY", field, f"more than {CANDIDATES_MAX}", remedy)

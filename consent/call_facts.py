@@ -7,7 +7,8 @@ that runs fast still stops the call); permissions count from their time on, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from consent.call import (
@@ -39,6 +40,14 @@ NEVER: Final = -(1 << 62)
 WithdrawalScope = Literal["request", "any_mode", "any_call"]
 
 
+@dataclass(frozen=True, slots=True)
+class Geography:
+    """What a rulebook says about places: countries with law of their own, and second names."""
+
+    lawful_countries: frozenset[str]
+    aliases: Mapping[str, str]
+
+
 class CallFacts:
     """A request, a state and an instant. Not changed once made; nothing is read from outside."""
 
@@ -48,7 +57,7 @@ class CallFacts:
         "campaign",
         "counties",
         "everyone",
-        "lawful_countries",
+        "geography",
         "lines",
         "mode",
         "parties",
@@ -70,13 +79,13 @@ class CallFacts:
         request: CallRequest,
         state: SubjectState,
         surroundings: tuple[Registries, Calendar, Campaign],
-        lawful_countries: frozenset[str],
+        geography: Geography,
         at: int,
     ) -> None:
         self.request = request
         self.state = state
         self.registries, self.calendar, self.campaign = surroundings
-        self.lawful_countries = lawful_countries
+        self.geography = geography
         self.at = at
         prefix = TEST_PREFIX if request.test else ""
         self.seller = prefix + request.seller_id
@@ -93,14 +102,15 @@ class CallFacts:
         """Candidates and traits: what the request states and what the number's state recorded."""
         request, state = self.request, self.state
         if not state.attributes:
-            self.states = candidate_states(request.states, ())
+            self.states = candidate_states(request.states, self.geography.aliases)
             self.zones = tuple(sorted(set(request.zones)))
             self.counties = tuple(sorted(set(request.counties)))
             self.lines: tuple[str, ...] = (UNKNOWN,)
             self.parties: tuple[str, ...] = () if request.party == UNKNOWN else (request.party,)
             return
-        self.states = candidate_states(request.states, attribute_values(state, prefix + "states"))
-        self.zones = candidate_zones(request.zones, attribute_values(state, prefix + "zones"))
+        recorded = attribute_values(state, prefix + "states")
+        self.states = candidate_states((*request.states, *recorded), self.geography.aliases)
+        self.zones = candidate_zones((*request.zones, *attribute_values(state, prefix + "zones")))
         counties = attribute_values(state, prefix + "counties")
         self.counties = tuple(sorted({*request.counties, *counties}))
         self.lines = attribute_values(state, prefix + "line_type") or (UNKNOWN,)

@@ -95,9 +95,7 @@ def decide(
     Shadow rules are evaluated and recorded, and never change the verdict. If no rule denies but a
     registry that one needs is not loaded, the answer is UNAVAILABLE.
     """
-    facts = CallFacts(
-        request, state, (registries, calendar, campaign), rulebook.lawful_countries, at
-    )
+    facts = CallFacts(request, state, (registries, calendar, campaign), rulebook.geography, at)
     return _decided(facts, rulebook, _run(_rows(facts, rulebook), facts, rulebook))
 
 
@@ -280,9 +278,9 @@ def _edges(rows: Iterable[Row], facts: CallFacts, rulebook: Rulebook, until: int
 def _at(facts: CallFacts, at: int) -> CallFacts:
     """The same call at another instant."""
     surroundings = (facts.registries, facts.calendar, facts.campaign)
-    return CallFacts(facts.request, facts.state, surroundings, facts.lawful_countries, at)
+    return CallFacts(facts.request, facts.state, surroundings, facts.geography, at)
 
 
 def _facts_of(decision: Decision, state: SubjectState, rulebook: Rulebook) -> CallFacts:
     surroundings = (decision.registries, decision.calendar, decision.campaign)
-    return CallFacts(decision.request, state, surroundings, rulebook.lawful_countries, decision.at)
+    return CallFacts(decision.request, state, surroundings, rulebook.geography, decision.at)

@@ -116,9 +116,9 @@ class LawKnown:
 
     def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
         """Judge the candidate countries; where none is known, nothing is asked."""
-        if facts.lawful_countries.issuperset(state[:2] for state in facts.states):
+        if facts.geography.lawful_countries.issuperset(state[:2] for state in facts.states):
             return HOLDS
-        unknown = sorted({state[:2] for state in facts.states} - facts.lawful_countries)
+        unknown = sorted({state[:2] for state in facts.states} - facts.geography.lawful_countries)
         return Finding(Result.FAILS, (("countries", tuple(unknown)),))
 
     def edges(self, facts: CallFacts, until: int) -> Iterable[int]:

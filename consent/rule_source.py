@@ -38,7 +38,7 @@ class RulebookError(Rejected):
     """A rule file can't be used: where, why, and what to do about it. Nothing was loaded."""
 
     def __init__(self, file: str, line: int, message: str, remedy: str) -> None:
-        super().__init__(reason=message, field=f"{file}:{line}", value_shown="", remedy=remedy)
+        super().__init__("RULEBOOK_INVALID", f"{file}:{line}", message, remedy)
         object.__setattr__(self, "file", file)
         object.__setattr__(self, "line", line)
 
@@ -48,10 +48,10 @@ class RulebookError(Rejected):
     @property
     def message(self) -> str:
         """What is wrong."""
-        return self.reason
+        return self.value_shown
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason}. {self.remedy}"
+        return f"{self.file}:{self.line}: {self.message}. {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from consent.call_facts import CallFacts
+from consent.call_facts import CallFacts, Geography
 from consent.errors import Corrupt
 from consent.reasons import ReasonCatalogue
 from consent.rule import EVERYWHERE, Remainder, Rule
@@ -54,6 +54,7 @@ class Rulebook:
     reasons: ReasonCatalogue
     groups: Mapping[str, frozenset[str]]
     zones: Mapping[str, tuple[str, ...]]
+    aliases: Mapping[str, str]
     _rows: dict[RowKey, tuple[Row, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -87,13 +88,14 @@ class Rulebook:
         return _build([read_content(canonical(content))])
 
     @cached_property
-    def lawful_countries(self) -> frozenset[str]:
-        """Countries with rows of their own. A group's rows don't make its members known."""
-        return frozenset(
+    def geography(self) -> Geography:
+        """Countries with rows of their own, which a group's rows don't give, and second names."""
+        lawful_countries = frozenset(
             rule.country
             for rule in self.rules
             if rule.decides and rule.country != EVERYWHERE and rule.country not in self.groups
         )
+        return Geography(lawful_countries, self.aliases)
 
     @cached_property
     def _places(self) -> frozenset[str]:
@@ -171,4 +173,5 @@ def _build(files: list[RuleFile]) -> Rulebook:
         reasons=reasons,
         groups={name: frozenset(members) for name, members in merged.groups.items()},
         zones={country: tuple(zones) for country, zones in merged.zones.items()},
+        aliases=merged.aliases,
     )

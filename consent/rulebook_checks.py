@@ -40,6 +40,7 @@ class MergedFiles:
     sources: dict[str, str] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
     zones: dict[str, list[str]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
     reasons: list[Placed] = field(default_factory=list)
     obligations: list[Placed] = field(default_factory=list)
     rules: list[Placed] = field(default_factory=list)
@@ -52,6 +53,7 @@ class MergedFiles:
             "sources": self.sources,
             "groups": self.groups,
             "zones": self.zones,
+            "aliases": self.aliases,
             "reasons": [placed.entry for placed in self.reasons],
             "obligations": [placed.entry for placed in self.obligations],
             "rules": [placed.entry for placed in rows],
@@ -64,7 +66,7 @@ def merge_files(files: Iterable[RuleFile]) -> MergedFiles:
     merged = MergedFiles()
     named: dict[Path, RuleFile] = {}
     for file in files:
-        for section in ("rulebook", "sources", "groups", "zones"):
+        for section in ("rulebook", "sources", "groups", "zones", "aliases"):
             for key, value in file.data.get(section, {}).items():
                 if (section, key) in named:
                     other = named[section, key].name

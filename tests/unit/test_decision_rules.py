@@ -427,6 +427,13 @@ def test_every_candidate_place_must_allow() -> None:
     assert narrowed.request.states == ("US-CA",)
 
 
+def test_territories_share_their_country_s_law() -> None:
+    """Puerto Rico and Réunion are judged by the rows of the US and of France."""
+    assert decided(request(states=("PR",)), withdrawal()).rule is not None
+    assert said(decided(request(states=("PR",)), EMPTY)) == ALLOWED
+    assert said(decided(request(states=("RE",)), EMPTY))[2] == "FR-OPTIN@2"
+
+
 def test_rehearsals_don_t_meet_reality() -> None:
     """A test request is decided by test events only, a real one never by them."""
     real, rehearsed = withdrawal(), withdrawal(seller="test:acme")
