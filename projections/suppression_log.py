@@ -1,0 +1,221 @@
+"""The suppression topic as its owner uses it: appending to a partition, and reading it in bulk.
+
+Owns the producer and the reading of a known stretch. Decides nothing about states. An append is
+awaited until all in-sync replicas have it; a broker that is away is waited for by the producer
+itself, for as long as it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from consent.partitioning import partition_of
+
+log = structlog.get_logger(__name__)
+
+TOPIC: Final = "suppression"
+DEAD_LETTERS_TOPIC: Final = "dead-letters"
+
+Row = tuple[bytes, bytes | None]
+"""Key and value of a record; None as value is a tombstone."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """Bounds of what is sent and read at a time."""
+
+    append_bytes_max: int = 512 << 10
+    read_records_max: int = 10_000
+    partition_fetch_bytes_max: int = 4 << 20
+    read_wait_ms: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LogConnection:
+    """How brokers are reached; `options` are any aiokafka client's security arguments."""
+
+    bootstrap: str
+    client_id: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    request_timeout_ms: int = 20_000
+    backoff_first_ms: int = 100
+    backoff_max_ms: int = 5_000
+    limits: LogLimits = LogLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Offsets from `offset_first` up to, not including, `offset_next`."""
+
+    offset_first: int
+    offset_next: int
+
+
+class SuppressionLog:
+    """Appends to the topic and reads from it. Start it before use; for one event loop."""
+
+    def __init__(self, connection: LogConnection) -> None:
+        self._connection = connection
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect; KafkaConnectionError if no broker answers."""
+        connection = self._connection
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=connection.bootstrap,
+            client_id=connection.client_id,
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            linger_ms=0,
+            max_batch_size=connection.limits.append_bytes_max,
+            max_request_size=2 * connection.limits.append_bytes_max + (4 << 20),
+            request_timeout_ms=connection.request_timeout_ms,
+            **connection.options,
+        )
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        """Disconnect. What was not awaited was not promised."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.stop()
+
+    async def append(self, partition: int, rows: Sequence[Row]) -> list[Stretch]:
+        """Append rows in order and wait until all are safe; where they are, as far as is known.
+
+        A stretch can be missing where a repeated send hid its offset.
+        """
+        producer = self._ready
+        futures = []
+        timestamp_ms = time.time_ns() // 1_000_000
+        batch = producer.create_batch()
+        for key, value in rows:
+            if batch.append(timestamp=timestamp_ms, key=key, value=value) is None:
+                count = batch.record_count()
+                futures.append(
+                    (await producer.send_batch(batch, TOPIC, partition=partition), count)
+                )
+                batch = producer.create_batch()
+                batch.append(timestamp=timestamp_ms, key=key, value=value)
+        batch.close()
+        count = batch.record_count()
+        if count:
+            futures.append((await producer.send_batch(batch, TOPIC, partition=partition), count))
+        stretches = []
+        for future, count in futures:
+            offset = (await future).offset
+            if offset >= 0:
+                stretches.append(Stretch(offset, offset + count))
+        return stretches
+
+    async def send_keyed(self, records: Iterable[KeyedRecord]) -> None:
+        """Send records of other topics, each to the partition of its key, and wait for all."""
+        producer = self._ready
+        futures = []
+        for record in records:
+            partition = None
+            if record.partitions is not None:
+                partition = partition_of(record.key or b"", record.partitions)
+            futures.append(
+                await producer.send(
+                    record.topic,
+                    key=record.key,
+                    value=record.value,
+                    partition=partition,
+                    headers=list(record.headers),
+                )
+            )
+        for future in futures:
+            await future
+
+    @property
+    def _ready(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise RuntimeError("the log is not started")
+        return self._producer
+
+    async def read(
+        self, partition: int, offset_first: int, offset_next: int | None = None
+    ) -> AsyncIterator[ReadChunk]:
+        """Read a partition from an offset up to another, or up to its end as found now.
+
+        The end is the high watermark of a fetch that was sent after the call. The last chunk may
+        be empty; its `offset_next` is where reading ended. Records that compaction removed are
+        left out silently. If the log begins later, or ends before `offset_first`, reading starts
+        at its beginning.
+        """
+        target = TopicPartition(TOPIC, partition)
+        consumer = await self._reader()
+        try:
+            consumer.assign([target])
+            consumer.seek(target, offset_first)
+            while True:
+                found = await consumer.getmany(
+                    target,
+                    timeout_ms=self._connection.limits.read_wait_ms,
+                    max_records=self._connection.limits.read_records_max,
+                )
+                position = await consumer.position(target)
+                end = consumer.highwater(target) if offset_next is None else offset_next
+                done = end is not None and position >= end
+                records = found.get(target, [])
+                if records or done:
+                    yield ReadChunk(records, position, end if end is not None else position)
+                if done:
+                    return
+        finally:
+            await consumer.stop()
+
+    async def _reader(self) -> AIOKafkaConsumer:
+        connection = self._connection
+        backoff_ms = connection.backoff_first_ms
+        while True:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=connection.bootstrap,
+                client_id=connection.client_id,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_partition_fetch_bytes=connection.limits.partition_fetch_bytes_max,
+                fetch_max_wait_ms=connection.limits.read_wait_ms,
+                request_timeout_ms=connection.request_timeout_ms,
+                **connection.options,
+            )
+            try:
+                await consumer.start()
+            except KafkaError as problem:
+                await consumer.stop()
+                log.warning("broker_unavailable", error=type(problem).__name__)
+                await asyncio.sleep(backoff_ms / 1000)
+                backoff_ms = min(backoff_ms * 2, connection.backoff_max_ms)
+            else:
+                return consumer
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedRecord:
+    """A record for another topic. `partitions` None leaves the choice to the producer."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    partitions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadChunk:
+    """Some records of a partition, in order, all below `offset_next`; the log ends at `end`."""
+
+    records: Sequence[ConsumerRecord]
+    offset_next: int
+    end: int
