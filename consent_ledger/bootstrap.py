@@ -5,15 +5,49 @@ Nothing below this package sees a `Settings`, and nothing here does work of its 
 
 from __future__ import annotations
 
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
+import structlog
 from pydantic import SecretStr
 
+from consent.blocks import CutterLimits
 from consent.contracts import adopt_schema_ids, contracts
+from consent.errors import Retryable
 from consent_ledger.adapters.schema_registry import RegistryConnection, SchemaIds, SchemaRegistry
-from consent_ledger.adapters.topic_administration import AdminConnection, TopicLayout
+from consent_ledger.adapters.topic_administration import AdminConnection, TopicLayout, topic_ids
+from consent_ledger.keys import load_keys
 from consent_ledger.settings import Settings
-from streams.config import BrokerSecurity
+from projections.clickhouse import Store, StoreParameters
+from projections.history import HistorySettings
+from projections.history_partition import TailLimits
+from projections.migration import Migration, load_migrations, migrate
+from projections.rebuild import RebuildConfig, RebuildReport, rebuild
+from projections.replay import HistoryReplay
+from streams.batching import BatchLimits
+from streams.config import (
+    EMBEDDED_TIMEOUTS,
+    AppConfig,
+    BrokerSecurity,
+    FetchLimits,
+    GroupTimeouts,
+    StallLimits,
+)
+from streams.record import RecordConfig, record_stall_limits
+from streams.worker import WorkerOptions
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S: Final = 1.0
+_EMBEDDED_BUCKET_MS: Final = 1_000
+# One clock for all: nothing to wait for before a bucket is over.
+_EMBEDDED_TAIL: Final = TailLimits(grace_ms=20, open_min_ms=100)
+_NONCE_BYTES: Final = 16
 
 
 def secret(value: SecretStr | None, file: Path | None) -> str | None:
@@ -65,6 +99,122 @@ def keyed_partitions(settings: Settings) -> int:
     """Partitions of every number-keyed topic of this deployment."""
     packaged = contracts().keyed_partitions[settings.deployment]
     return settings.kafka_partitions_keyed or packaged
+
+
+def store_parameters(settings: Settings) -> StoreParameters:
+    """Where history is."""
+    password = secret(settings.clickhouse_password, settings.clickhouse_password_file)
+    return StoreParameters(
+        url=settings.clickhouse_url,
+        database=settings.clickhouse_database,
+        username=settings.clickhouse_username,
+        password=password or "",
+        connect_timeout_ms=settings.clickhouse_connect_timeout_ms,
+        query_timeout_ms=settings.clickhouse_query_timeout_ms,
+        insert_timeout_ms=settings.clickhouse_query_timeout_ms,
+    )
+
+
+def prepare_store(settings: Settings) -> tuple[Migration, ...]:
+    """Bring the store's tables to this release and check that it keeps what it acknowledges.
+
+    Returns the migrations that were applied now; safe to repeat and to run twice at once.
+    """
+    store = Store.connect(store_parameters(settings))
+    try:
+        applied = migrate(store, load_migrations(files("projections") / "migrations"))
+        store.check_server(("facts", "evidence", "blocks"))
+    finally:
+        store.close()
+    return applied
+
+
+async def rebuild_suppression(settings: Settings) -> RebuildReport:
+    """Fold all of the history into the suppression topic."""
+    store = Store.connect(store_parameters(settings))
+    try:
+        replay = HistoryReplay(store, load_keys(settings).dead_letters)
+        config = RebuildConfig(
+            bootstrap=settings.kafka_bootstrap,
+            partitions=keyed_partitions(settings),
+            nonce=os.urandom(_NONCE_BYTES),
+            options=broker_security(settings).aiokafka_options(),
+        )
+        return await rebuild(replay, config)
+    finally:
+        store.close()
+
+
+def record_config(settings: Settings) -> RecordConfig:
+    """What `worker record` is made of."""
+    embedded = settings.embedded
+    bucket_ms = settings.block_bucket_ms
+    if bucket_ms is None:
+        bucket_ms = _EMBEDDED_BUCKET_MS if embedded else CutterLimits().bucket_ms
+    cutter = CutterLimits(
+        records_max=settings.block_records_max,
+        bytes_max=settings.block_bytes_max,
+        bucket_ms=bucket_ms,
+    )
+    tail = _EMBEDDED_TAIL if embedded else TailLimits()
+    return RecordConfig(
+        app=app_config(settings, "record", record_stall_limits()),
+        store=store_parameters(settings),
+        keys=load_keys(settings),
+        log_ids=LogIds(admin_connection(settings)).of,
+        keyed_partitions=keyed_partitions(settings),
+        history=HistorySettings(cutter=cutter, tail=tail),
+    )
+
+
+def app_config(settings: Settings, name: str, stall: StallLimits) -> AppConfig:
+    """What the Faust app of a worker is made of; `name` is the worker's."""
+    return AppConfig(
+        group_id=f"consent-ledger-{name}",
+        client_id=f"consent-ledger-{name}",
+        bootstrap_servers=settings.kafka_bootstrap,
+        batch=BatchLimits(settings.batch_records_max, settings.batch_bytes_max),
+        fetch=FetchLimits(buffer_batches=settings.buffer_batches),
+        timeouts=_timeouts(settings),
+        stall=stall,
+        security=broker_security(settings),
+        commit_interval_s=settings.commit_interval_ms / 1000,
+    )
+
+
+def stall_limits(settings: Settings) -> StallLimits:
+    """How long a worker may show no progress while records wait."""
+    return StallLimits(progress_s=max(1, settings.stalled_after_ms // 1000))
+
+
+def worker_options(settings: Settings, port: int) -> WorkerOptions:
+    """How a worker's process presents itself."""
+    return WorkerOptions(health_host=settings.worker_host, health_port=port)
+
+
+class LogIds:
+    """Asks the brokers which incarnation of a topic is there; waits while none answers."""
+
+    def __init__(self, connection: AdminConnection) -> None:
+        self._connection = connection
+
+    async def of(self, topics: Sequence[str]) -> Mapping[str, bytes]:
+        """The UUID, 16 bytes, of each topic; TopicsDiffer if one is missing."""
+        while True:
+            try:
+                return await asyncio.to_thread(topic_ids, self._connection, topics)
+            except Retryable as away:
+                log.warning("brokers_unreachable", error=str(away))
+            await asyncio.sleep(_RETRY_S)
+
+
+def _timeouts(settings: Settings) -> GroupTimeouts:
+    chosen = EMBEDDED_TIMEOUTS if settings.embedded else GroupTimeouts()
+    if settings.session_timeout_ms is not None:
+        chosen = replace(chosen, session_s=settings.session_timeout_ms / 1000)
+    if settings.rebalance_timeout_ms is not None:
+        chosen = replace(chosen, rebalance_s=settings.rebalance_timeout_ms / 1000)
+    return chosen
 
 
 def registry_connection(settings: Settings) -> RegistryConnection | None:

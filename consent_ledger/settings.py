@@ -174,10 +174,10 @@ class Settings(BaseSettings):
     project_port: Port = _setting(18481, "Workers", "Port of `worker project`: health, metrics.")
     record_port: Port = _setting(18482, "Workers", "Port of `worker record`: health, metrics.")
     batch_records_max: Positive = _setting(
-        20_000, "Workers", "Most records handled as one batch of a partition.", "records"
+        5_000, "Workers", "Most records handled as one batch of a partition.", "records"
     )
     batch_bytes_max: Positive = _setting(
-        8 * 1024 * 1024, "Workers", "Most bytes handled as one batch of a partition.", "bytes"
+        4 * 1024 * 1024, "Workers", "Most bytes handled as one batch of a partition.", "bytes"
     )
     buffer_batches: Positive = _setting(
         4, "Workers", "Batches that wait for a busy agent before fetching pauses.", "batches"
@@ -188,24 +188,24 @@ class Settings(BaseSettings):
     session_timeout_ms: Positive | None = _setting(
         None,
         "Workers",
-        "Silence after which a worker is put out. None: 30,000, embedded 6,000.",
+        "Silence after which a worker is put out. None: 10,000, embedded 6,000.",
         "ms",
     )
     rebalance_timeout_ms: Positive | None = _setting(
         None,
         "Workers",
-        "How long a rebalance waits for a busy worker. None: 60,000, embedded 4,000.",
+        "How long a rebalance waits for a busy worker. None: 30,000, embedded 4,000.",
         "ms",
     )
     stalled_after_ms: Positive = _setting(
-        120_000, "Workers", "No progress for so long, with records waiting, ends the worker.", "ms"
+        300_000, "Workers", "No progress for so long, with records waiting, ends the worker.", "ms"
     )
 
     block_records_max: Positive = _setting(
-        50_000, "History", "Records after which a block is closed. Frozen in the log.", "records"
+        20_000, "History", "Records after which a block is closed. Frozen in the log.", "records"
     )
     block_bytes_max: Positive = _setting(
-        32 * 1024 * 1024,
+        8 * 1024 * 1024,
         "History",
         "Bytes after which a block is closed. Frozen in the log.",
         "bytes",
@@ -213,7 +213,8 @@ class Settings(BaseSettings):
     block_bucket_ms: Positive | None = _setting(
         None,
         "History",
-        "Broker time that a block spans at most. Frozen in the log. None: 5,000, embedded 1,000.",
+        "Broker time that a block spans at most; must divide a day. Frozen in the log. "
+        "None: 5,000, embedded 1,000.",
         "ms",
     )
 

@@ -52,6 +52,16 @@ class CrashLoop(ConsentError):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """That a process ended, or had to be ended, although nobody asked for it."""
+
+    name: str
+    what_happened: str
+    code: int | None
+    last_lines: tuple[str, ...]
+
+
 class Observer(Protocol):
     """Is told what happens, to show it to a person. Must not block."""
 
@@ -75,7 +85,7 @@ class Supervisor:
     observer: Observer
     _children: dict[str, Child] = field(default_factory=dict)
     _up: dict[str, asyncio.Event] = field(default_factory=dict)
-    _exits: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+    _exits: asyncio.Queue[_Ended] = field(default_factory=asyncio.Queue)
     _crashes: dict[str, deque[float]] = field(default_factory=dict)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _at_once: bool = False
@@ -118,7 +128,7 @@ class Supervisor:
 
     async def _until_something_happens(self) -> None:
         """Bring up what is down; come back when all is up and something died, or on a stop."""
-        waits = {
+        waits: set[asyncio.Task[object]] = {
             asyncio.create_task(self._stop.wait()),
             asyncio.create_task(self._exits.get()),
         }
@@ -129,14 +139,12 @@ class Supervisor:
                 bring_up.result()
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            exits = [task for task in waits if task.done() and isinstance(task.result(), tuple)]
             for task in (*waits, bring_up):
                 task.cancel()
-            await asyncio.gather(*waits, bring_up, return_exceptions=True)
-        for task in exits:
-            ended = task.result()
-            assert isinstance(ended, tuple)
-            await self._recover(*ended)
+            results = await asyncio.gather(*waits, bring_up, return_exceptions=True)
+        for result in results:
+            if isinstance(result, _Ended):
+                await self._recover(result)
 
     async def _bring_up(self) -> None:
         down = [spec for spec in self.specs if not self._up[spec.name].is_set()]
@@ -160,9 +168,8 @@ class Supervisor:
                 await self._until_ready(child)
         except TimeoutError:
             await child.stop(0)
-            self._exits.put_nowait(
-                (spec.name, f"was not ready after {spec.ready_timeout_ms / 1000:g} s")
-            )
+            what = f"was not ready after {spec.ready_timeout_ms / 1000:g} s"
+            self._exits.put_nowait(_Ended(spec.name, what, None, child.last_lines))
             await asyncio.Event().wait()
         self._up[spec.name].set()
         self.observer.ready(spec.name, int((time.monotonic() - began) * 1000))
@@ -180,24 +187,27 @@ class Supervisor:
             await asyncio.sleep(_POLL_MS / 1000)
 
     def _on_exit(self, name: str, code: int) -> None:
-        if self._children[name].spec.task and code == 0:
+        child = self._children[name]
+        if child.spec.task and code == 0:
             return
         what = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-        self._exits.put_nowait((name, what))
+        self._exits.put_nowait(_Ended(name, what, code, child.last_lines))
 
-    async def _recover(self, name: str, what_happened: str) -> None:
+    async def _recover(self, ended: _Ended) -> None:
         """Note the crash, stop what depends on the dead process, and wait a little."""
-        now = time.monotonic()
+        now, name = time.monotonic(), ended.name
         crashes, child = self._crashes[name], self._children[name]
         crashes.append(now)
         while crashes and now - crashes[0] > self.limits.crash_window_ms / 1000:
             crashes.popleft()
-        if len(crashes) >= self.limits.crashes_max or child.code in self.limits.codes_final:
-            raise CrashLoop(name, what_happened, len(crashes), child.log_path, child.last_lines)
+        if len(crashes) >= self.limits.crashes_max or ended.code in self.limits.codes_final:
+            raise CrashLoop(
+                name, ended.what_happened, len(crashes), child.log_path, ended.last_lines
+            )
         delay_ms = min(
             self.limits.backoff_first_ms * 2 ** (len(crashes) - 1), self.limits.backoff_max_ms
         )
-        self.observer.died(name, what_happened, delay_ms)
+        self.observer.died(name, ended.what_happened, delay_ms)
         self._up[name].clear()
         dependents = self._restarted_with(name)
         for dependent in dependents:
