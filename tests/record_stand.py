@@ -29,7 +29,7 @@ from projections.clickhouse import Store
 from projections.migration import load_migrations, migrate
 from tests.brokers import Broker, die_with_parent, unique, wait_until
 from tests.record_process import Plan
-from tests.strategies import Fields, raw_of, random_event
+from tests.strategies import Fields, random_event, raw_of
 
 PARTITIONS = 2
 RECORDED_TIMEOUT_S = 60.0

@@ -51,7 +51,7 @@ def events(record: RecordContract) -> st.SearchStrategy[Fields]:
     """Fields of an event of one type, every field drawn from its schema."""
     return st.fixed_dictionaries(
         {
-            field["name"]: _overridden(field["name"]) or _values(field["type"], _named(record))
+            field["name"]: _OVERRIDDEN.get(field["name"], _values(field["type"], _named(record)))
             for field in record.schema["fields"]
         }
     )
@@ -161,15 +161,6 @@ def _filled(
     return {"boolean": True, "int": 3, "long": 5, "null": None}[kind]
 
 
-def _overridden(name: str) -> st.SearchStrategy[Any] | None:
-    return {
-        "event_id": st.uuids(version=4).map(str),
-        "occurred_at": st.integers(BROKER_TIME_US - 10**14, BROKER_TIME_US),
-        "seller_id": st.sampled_from(["acme", "globex", "initech"]),
-        "number": numbers(),
-    }.get(name)
-
-
 def _values(schema: Any, named: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     schema = named.get(schema, schema) if isinstance(schema, str) else schema
     if isinstance(schema, list):
@@ -193,6 +184,14 @@ def _values(schema: Any, named: Mapping[str, Any]) -> st.SearchStrategy[Any]:
         "string": st.text(_LETTERS, max_size=12),
         "bytes": st.binary(max_size=8),
     }[kind]
+
+
+_OVERRIDDEN: dict[str, st.SearchStrategy[Any]] = {
+    "event_id": st.uuids(version=4).map(str),
+    "occurred_at": st.integers(BROKER_TIME_US - 10**14, BROKER_TIME_US),
+    "seller_id": st.sampled_from(["acme", "globex", "initech"]),
+    "number": numbers(),
+}
 
 
 def _named(record: RecordContract) -> dict[str, Any]:
