@@ -93,6 +93,20 @@ def make_sample(seed: int = SEED, people: int = PEOPLE) -> Sample:
     return Sample(tuple(ordered), late, repeated)
 
 
+def hero_renewal(at: datetime, event_id: uuid.UUID) -> Document:
+    """The event by which HERO_NUMBER agrees anew, whatever was said before."""
+    return {
+        "type": "ConsentGranted",
+        "event_id": str(event_id),
+        "occurred_at": _text(at),
+        "seller_id": HERO_SELLER,
+        "source": {"system": "web-forms", "channel": "WEB"},
+        "number": HERO_NUMBER,
+        "change": "RENEWED",
+        **_grant(HERO_SELLER, at, "Alex Archer", "198.51.100.7"),
+    }
+
+
 def hero_withdrawal(at: datetime, event_id: uuid.UUID) -> Document:
     """The event by which HERO_NUMBER takes back what it agreed to."""
     return {
@@ -173,32 +187,49 @@ def _add_inquiry(maker: _Maker, number: str, seller_id: str, at: datetime) -> No
 
 
 def _add_grant(maker: _Maker, number: str, seller_id: str, at: datetime) -> None:
+    name = f"{maker.draw.choice(_FIRST)} {maker.draw.choice(_LAST)}"
+    ip = f"198.51.100.{maker.draw.randint(1, 254)}"
+    own = _grant(seller_id, at, name, ip)
+    maker.add("ConsentGranted", at, seller_id, "web-forms", number=number, change="GIVEN", **own)
+
+
+def _grant(seller_id: str, at: datetime, name: str, ip: str) -> Document:
+    """A written agreement to marketing calls in any way, with all the evidence that it needs."""
     goods, seller = _SELLERS[seller_id]
-    first, last = maker.draw.choice(_FIRST), maker.draw.choice(_LAST)
-    maker.add(
-        "ConsentGranted", at, seller_id, "web-forms",
-        number=number, consent_kind="PEWC", change="GIVEN", purposes=["MARKETING"],
-        modes=["LIVE", "PRERECORDED", "ARTIFICIAL", "AI_VOICE"], signed_at=_text(at),
-        party="CONSUMER", seller_named=True, number_named=True, authorises_automated=True,
-        not_a_condition=True, positive_act=True, lawful_basis="CONSENT",
-        collection_method="WEB_FORM", good_or_service=goods, language="en-US",
-        request_copy_sha256="a1" * 32, consent_copy_sha256="b2" * 32,
-        evidence={
-            "name": f"{first} {last}",
-            "email": f"{first}.{last}@example.com".lower(),
-            "ip": f"198.51.100.{maker.draw.randint(1, 254)}",
-            "page_url": f"https://{seller_id}.example/quote",
+    site = f"https://{seller_id}.example"
+    return {
+        "consent_kind": "PEWC",
+        "purposes": ["MARKETING"],
+        "modes": ["LIVE", "PRERECORDED", "ARTIFICIAL", "AI_VOICE"],
+        "signed_at": _text(at),
+        "party": "CONSUMER",
+        "seller_named": True,
+        "number_named": True,
+        "authorises_automated": True,
+        "not_a_condition": True,
+        "positive_act": True,
+        "lawful_basis": "CONSENT",
+        "collection_method": "WEB_FORM",
+        "good_or_service": goods,
+        "language": "en-US",
+        "request_copy_sha256": "a1" * 32,
+        "consent_copy_sha256": "b2" * 32,
+        "evidence": {
+            "name": name,
+            "email": name.lower().replace(" ", ".") + "@example.com",
+            "ip": ip,
+            "page_url": f"{site}/quote",
             "wording": (
                 f"I agree that {seller} may call me about {goods} at the number above, also with "
                 "an automatic dialer or a recorded or artificial voice. I need not agree to buy."
             ),
             "wording_language": "en-US",
-            "request_copy_uri": f"https://{seller_id}.example/copies/request",
-            "consent_copy_uri": f"https://{seller_id}.example/copies/consent",
+            "request_copy_uri": f"{site}/copies/request",
+            "consent_copy_uri": f"{site}/copies/consent",
             "signature_method": "CHECKBOX",
-            "signature": f"{first} {last}",
+            "signature": name,
         },
-    )  # fmt: skip
+    }
 
 
 def _add_call(maker: _Maker, who: tuple[str, str], at: datetime, attempt: int, hero: bool) -> bool:

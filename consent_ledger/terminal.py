@@ -27,6 +27,7 @@ class LineObserver:
 
     labels: Mapping[str, str]
     addresses: Mapping[str, str]
+    closing: str
 
     def starting(self, name: str) -> None:
         """Say that a process starts."""
@@ -40,7 +41,7 @@ class LineObserver:
         """Say where everything is."""
         for what, address in self.addresses.items():
             self._say(f"{what}: {address}")
-        self._say("the ledger is ready; stop it with Ctrl-C")
+        self._say(self.closing)
 
     def died(self, name: str, what_happened: str, retry_in_ms: int) -> None:
         """Say what died, and when it is started again."""
@@ -65,6 +66,7 @@ class LiveObserver:
 
     labels: Mapping[str, str]
     addresses: Mapping[str, str]
+    closing: str
     _live: Live | None = None
     _states: dict[str, Spinner | Text] = field(default_factory=dict)
 
@@ -85,9 +87,11 @@ class LiveObserver:
         table = Table.grid(padding=(0, 2))
         for what, address in self.addresses.items():
             table.add_row(Text(what), Text(address, style="bold"))
-        out.print()
-        out.print(table)
-        out.print(Text("\nThe ledger is ready. Stop it with Ctrl-C.", style="bold green"))
+        if self.addresses:
+            out.print()
+            out.print(table)
+            out.print()
+        out.print(Text(self.closing, style="bold green"))
 
     def died(self, name: str, what_happened: str, retry_in_ms: int) -> None:
         """Show what died, and when it is started again."""
@@ -122,9 +126,11 @@ class LiveObserver:
 
 
 def observer(
-    labels: Mapping[str, str], addresses: Mapping[str, str], plain: bool
+    labels: Mapping[str, str], addresses: Mapping[str, str], closing: str, plain: bool = False
 ) -> LineObserver | LiveObserver:
-    """Redrawn table on a terminal, plain lines elsewhere or where asked for."""
-    if plain or not out.is_terminal:
-        return LineObserver(labels, addresses)
-    return LiveObserver(labels, addresses)
+    """Redrawn table on a terminal, plain lines elsewhere or where asked for.
+
+    Once everything is ready, both say `addresses` and then `closing`.
+    """
+    kind = LineObserver if plain or not out.is_terminal else LiveObserver
+    return kind(labels, addresses, closing)

@@ -37,7 +37,8 @@ def command(
     with claimed_directory(settings.data_dir):
         refuse_taken_ports(settings)
         create_missing_keys(settings)
-        shown = observer(LABELS, addresses(settings), plain=plain)
+        closing = "The ledger is ready. Stop it with Ctrl-C."
+        shown = observer(LABELS, addresses(settings), closing, plain)
         asyncio.run(run_until_signal(make_supervisor(settings, shown)))
 
 
