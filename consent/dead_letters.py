@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from consent.codec import encode
 from consent.intake import FORWARDED_HEADER, RawRecord, UnreadableRecord
 from consent.lift import Position
-from consent.privacy import key_id, position_bytes, seal_dead_letter
+from consent.privacy import position_bytes, seal_dead_letter
 
 _INT_MAX = 2**31
 
@@ -36,6 +37,11 @@ def dead_letter(
         "forwarded": any(name == FORWARDED_HEADER for name, _value in record.headers),
     }
     return encode("DeadLetter", fields)
+
+
+def key_id(key: bytes) -> str:
+    """Public name of a secret key, for records that must say which key they are under."""
+    return hashlib.sha256(b"consent-ledger key id\0" + key).hexdigest()[:16]
 
 
 def _schema_id(schema_id: int | None) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from consent.codec import frame, unframe
 from consent.contracts import contracts
@@ -21,6 +22,9 @@ from projections.suppression_store import ERASED_PREFIX, WATERMARK_PREFIX, Suppr
 TokenKey = Callable[[bytes], bytes]
 States = dict[bytes, bytes | None]
 """Encoded states by key; None where the key is to have none."""
+
+
+NOTHING_LATER: Final[Mapping[bytes, bytes | None]] = {}
 
 
 @dataclass(eq=False)
@@ -103,16 +107,52 @@ class TopicRow:
     value: bytes | None
 
 
+class Known(Protocol):
+    """States to merge with: those of a store, or those about to be written to it."""
+
+    @property
+    def any_erased(self) -> bool: ...
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
+
+
+class Pending:
+    """States of a store, overlaid with those that are about to be written to it."""
+
+    def __init__(self, store: SuppressionStore, states: States) -> None:
+        self._store = store
+        self._states = states
+
+    @property
+    def any_erased(self) -> bool:
+        """True if some state is kept under a token."""
+        return self._store.any_erased or any(key.startswith(ERASED_PREFIX) for key in self._states)
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Encoded state of every key, in order."""
+        return [
+            self._states.get(key, stored)
+            for key, stored in zip(keys, self._store.get(keys), strict=True)
+        ]
+
+
 def take_in(
-    store: SuppressionStore, partition: int, rows: Sequence[TopicRow], token_key: TokenKey
+    known: Known,
+    partition: int,
+    rows: Sequence[TopicRow],
+    token_key: TokenKey,
+    later: Mapping[bytes, bytes | None] = NOTHING_LATER,
 ) -> TakenIn:
-    """Merge records of the topic, in their order, with what the store holds."""
+    """Merge records of the topic, in their order, with what is known.
+
+    `later` holds values of records that follow these in the topic and are included in `known`.
+    """
     by_key: dict[bytes, list[TopicRow]] = {}
     for row in rows:
         if row.key is None:
             raise SuppressionRecordUnknown(partition, row.offset, "it has no key")
         by_key.setdefault(row.key, []).append(row)
-    intake = _TakingIn(store, partition, token_key)
+    intake = _TakingIn(known, partition, token_key, later)
     numbers = []
     for key in by_key:
         if key.startswith(WATERMARK_PREFIX):
@@ -121,16 +161,23 @@ def take_in(
             intake.token(key, by_key[key])
         else:
             numbers.append(key)
-    for key, body in zip(numbers, store.get(numbers), strict=True):
+    for key, body in zip(numbers, known.get(numbers), strict=True):
         intake.number(key, body, by_key[key])
     return intake.taken
 
 
 class _TakingIn:
-    def __init__(self, store: SuppressionStore, partition: int, token_key: TokenKey) -> None:
-        self._store = store
+    def __init__(
+        self,
+        known: Known,
+        partition: int,
+        token_key: TokenKey,
+        later: Mapping[bytes, bytes | None],
+    ) -> None:
+        self._known = known
         self._partition = partition
         self._token_key = token_key
+        self._later = later
         self._tokens: dict[bytes, bytes | None] = {}
         self.taken = TakenIn()
 
@@ -144,12 +191,12 @@ class _TakingIn:
 
     def token(self, key: bytes, rows: Sequence[TopicRow]) -> None:
         """States of an erased subject."""
-        held = self._store.get([key])[0]
+        held = self._known.get([key])[0]
         merged = self._merged(held, rows)
         self._tokens[key] = merged
         if merged is not None:
             self._keep(key, held, merged)
-            if rows[-1].value != framed_state(merged):
+            if self._last(key, rows) != framed_state(merged):
                 self.taken.behind[key] = (rows[0].offset, merged)
 
     def number(self, key: bytes, held: bytes | None, rows: Sequence[TopicRow]) -> None:
@@ -165,7 +212,7 @@ class _TakingIn:
         offset = rows[0].offset
         if token is None:
             self._keep(key, held, merged)
-            if rows[-1].value != framed_state(merged):
+            if self._last(key, rows) != framed_state(merged):
                 self.taken.behind[key] = (offset, merged)
             return
         if merged != erased:
@@ -173,20 +220,23 @@ class _TakingIn:
             self.taken.behind[token] = (offset, merged)
         if held is not None:
             self.taken.states[key] = None
-        if rows[-1].value is not None:
+        if self._last(key, rows) is not None:
             self.taken.behind[key] = (offset, None)
+
+    def _last(self, key: bytes, rows: Sequence[TopicRow]) -> bytes | None:
+        return self._later[key] if key in self._later else rows[-1].value
 
     def _keep(self, key: bytes, held: bytes | None, merged: bytes) -> None:
         if merged != held:
             self.taken.states[key] = merged
 
     def _erased_state(self, key: bytes) -> tuple[bytes | None, bytes | None]:
-        if not self._tokens and not self._store.any_erased:
+        if not self._tokens and not self._known.any_erased:
             return None, None
         token = self._token_key(key)
         erased = self._tokens.get(token)
         if erased is None:
-            erased = self._store.get([token])[0]
+            erased = self._known.get([token])[0]
         return (None if erased is None else token), erased
 
     def _merged(self, body: bytes | None, rows: Sequence[TopicRow]) -> bytes | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 TOPIC: Final = "suppression"
 DEAD_LETTERS_TOPIC: Final = "dead-letters"
 
+T = TypeVar("T")
 Row = tuple[bytes, bytes | None]
 """Key and value of a record; None as value is a tombstone."""
 
@@ -93,30 +95,26 @@ class SuppressionLog:
     async def append(self, partition: int, rows: Sequence[Row]) -> list[Stretch]:
         """Append rows in order and wait until all are safe; where they are, as far as is known.
 
-        A stretch can be missing where a repeated send hid its offset.
+        The last rows are sent only when all before are safe, so that a watermark at the end never
+        stands without the states that it speaks of. A stretch is missing where a repeated send
+        hid its offset.
         """
+        *before, last = self._batches(rows)
+        sent = [(batch, await self._send_batch(batch, partition)) for batch in before]
+        stretches = [_stretch(batch, await future) for batch, future in sent]
+        stretches.append(_stretch(last, await (await self._send_batch(last, partition))))
+        return [stretch for stretch in stretches if stretch is not None]
+
+    def _batches(self, rows: Sequence[Row]) -> list[Any]:
         producer = self._ready
-        futures = []
         timestamp_ms = time.time_ns() // 1_000_000
-        batch = producer.create_batch()
+        batches = [producer.create_batch()]
         for key, value in rows:
-            if batch.append(timestamp=timestamp_ms, key=key, value=value) is None:
-                count = batch.record_count()
-                futures.append(
-                    (await producer.send_batch(batch, TOPIC, partition=partition), count)
-                )
-                batch = producer.create_batch()
-                batch.append(timestamp=timestamp_ms, key=key, value=value)
-        batch.close()
-        count = batch.record_count()
-        if count:
-            futures.append((await producer.send_batch(batch, TOPIC, partition=partition), count))
-        stretches = []
-        for future, count in futures:
-            offset = (await future).offset
-            if offset >= 0:
-                stretches.append(Stretch(offset, offset + count))
-        return stretches
+            if batches[-1].append(timestamp=timestamp_ms, key=key, value=value) is None:
+                batches.append(producer.create_batch())
+                batches[-1].append(timestamp=timestamp_ms, key=key, value=value)
+        batches[-1].close()
+        return batches
 
     async def send_keyed(self, records: Iterable[KeyedRecord]) -> None:
         """Send records of other topics, each to the partition of its key, and wait for all."""
@@ -126,17 +124,36 @@ class SuppressionLog:
             partition = None
             if record.partitions is not None:
                 partition = partition_of(record.key or b"", record.partitions)
-            futures.append(
-                await producer.send(
-                    record.topic,
-                    key=record.key,
-                    value=record.value,
-                    partition=partition,
-                    headers=list(record.headers),
-                )
+            send = partial(
+                producer.send,
+                record.topic,
+                key=record.key,
+                value=record.value,
+                partition=partition,
+                headers=list(record.headers),
             )
+            futures.append(await self._patiently(send))
         for future in futures:
             await future
+
+    async def _send_batch(self, batch: Any, partition: int) -> Any:
+        return await self._patiently(
+            partial(self._ready.send_batch, batch, TOPIC, partition=partition)
+        )
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Do it until it is done: retriable errors are waited out, others are raised."""
+        connection = self._connection
+        backoff_ms = connection.backoff_first_ms
+        while True:
+            try:
+                return await attempt()
+            except KafkaError as problem:
+                if not problem.retriable:
+                    raise
+                log.warning("broker_unavailable", error=type(problem).__name__)
+            await asyncio.sleep(backoff_ms / 1000)
+            backoff_ms = min(backoff_ms * 2, connection.backoff_max_ms)
 
     @property
     def _ready(self) -> AIOKafkaProducer:
@@ -178,8 +195,8 @@ class SuppressionLog:
 
     async def _reader(self) -> AIOKafkaConsumer:
         connection = self._connection
-        backoff_ms = connection.backoff_first_ms
-        while True:
+
+        async def connect() -> AIOKafkaConsumer:
             consumer = AIOKafkaConsumer(
                 bootstrap_servers=connection.bootstrap,
                 client_id=connection.client_id,
@@ -192,13 +209,12 @@ class SuppressionLog:
             )
             try:
                 await consumer.start()
-            except KafkaError as problem:
+            except BaseException:
                 await consumer.stop()
-                log.warning("broker_unavailable", error=type(problem).__name__)
-                await asyncio.sleep(backoff_ms / 1000)
-                backoff_ms = min(backoff_ms * 2, connection.backoff_max_ms)
-            else:
-                return consumer
+                raise
+            return consumer
+
+        return await self._patiently(connect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,3 +235,8 @@ class ReadChunk:
     records: Sequence[ConsumerRecord]
     offset_next: int
     end: int
+
+
+def _stretch(batch: Any, metadata: Any) -> Stretch | None:
+    offset = metadata.offset
+    return Stretch(offset, offset + batch.record_count()) if offset >= 0 else None

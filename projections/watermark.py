@@ -34,14 +34,18 @@ class _Source:
 class TrueAt:
     """Truth of one partition of the projection, over all its source topics. Never goes back."""
 
-    def __init__(self, topics: Iterable[str], true_at: int = 0) -> None:
+    def __init__(self, topics: Iterable[str]) -> None:
         self._sources = {topic: _Source() for topic in topics}
-        self._true_at = true_at
+        self._true_at = 0
 
     @property
     def true_at(self) -> int:
         """All that the broker held at this instant (µs) is folded; 0 if that is not known yet."""
         return self._true_at
+
+    def at_least(self, true_at: int) -> None:
+        """Take over what a former owner wrote: it stays true."""
+        self._true_at = max(self._true_at, true_at)
 
     def asked(self, topic: str, end: SourceEnd) -> None:
         """Take note of where a source partition ended."""

@@ -1,0 +1,198 @@
+"""The project worker: the number-keyed topics, folded into the suppression topic.
+
+Thin: it connects the batches of the consumer to the projection, which makes their effect safe
+before they are acknowledged, and asks about once a second where the source partitions end, so that
+idle partitions stay fresh. What becomes of a record is decided in `consent` and `projections`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from consent.columns import NONCE_BYTES
+from consent.contracts import contracts
+from consent.privacy import Keys
+from projections.suppression import (
+    LogIds,
+    ProjectionSettings,
+    StepDone,
+    SuppressionProjection,
+    ignore_step,
+)
+from projections.suppression_log import LogConnection, SuppressionLog
+from projections.suppression_metrics import SuppressionMetrics
+from projections.suppression_store import StoreFolder, StoreLimits
+from projections.watermark import SourceEnd
+from streams.apps import BatchAgent, BatchApp, add_background_task, add_batch_agent, make_app
+from streams.batching import RecordBatch
+from streams.config import AppConfig
+from streams.worker import WorkerOptions, run_worker
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_CACHE_FOLDER: Final = "suppression"
+_BACKOFF_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectConfig:
+    """All that the worker needs. `keyed_partitions` is the deployment's count.
+
+    `log_ids` gives the UUID, 16 bytes, of topics. `ends_by_fetch` is for a broker whose ListOffsets
+    can't be relied on: the end of a source partition is then taken from the consumer's fetches.
+    `beat_ms` is how often the ends are asked for, and idle partitions written. `step_done` is told
+    after each durable step.
+    """
+
+    app: AppConfig
+    keys: Keys = field(repr=False)
+    log_ids: LogIds
+    keyed_partitions: int
+    data_dir: Path
+    ends_by_fetch: bool = False
+    beat_ms: int = 1_000
+    store: StoreLimits = field(default_factory=StoreLimits)
+    step_done: StepDone = ignore_step
+
+
+class _Projector:
+    """The agent's handler and its listener; the projection exists while the worker runs."""
+
+    def __init__(self, app: BatchApp, config: ProjectConfig) -> None:
+        self._app = app
+        self._config = config
+        self._topics = contracts().keyed_source_topics
+        self._projection: SuppressionProjection | None = None
+        self._ends: AIOKafkaConsumer | None = None
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Connects to the brokers; KafkaConnectionError if none answers."""
+        config = self._config
+        connection = LogConnection(
+            bootstrap=config.app.bootstrap_servers,
+            client_id=f"{config.app.client_id}-suppression",
+            options=config.app.security.aiokafka_options(),
+            request_timeout_ms=int(config.app.timeouts.request_s * 1_000),
+        )
+        topic_log = SuppressionLog(connection)
+        settings = ProjectionSettings(
+            partitions=config.keyed_partitions,
+            owner=config.app.client_id,
+            keys=config.keys,
+            nonce=secrets.token_bytes(NONCE_BYTES),
+            step_done=config.step_done,
+        )
+        folder = StoreFolder(config.data_dir / _CACHE_FOLDER, config.store)
+        metrics = SuppressionMetrics(self._app.metrics.registry)
+        async with contextlib.AsyncExitStack() as stack:
+            if not config.ends_by_fetch:
+                self._ends = AIOKafkaConsumer(
+                    bootstrap_servers=connection.bootstrap,
+                    client_id=f"{config.app.client_id}-ends",
+                    isolation_level="read_committed",
+                    request_timeout_ms=connection.request_timeout_ms,
+                    **connection.options,
+                )
+                stack.push_async_callback(self._ends.stop)
+                await self._ends.start()
+            stack.push_async_callback(topic_log.stop)
+            await topic_log.start()
+            self._projection = SuppressionProjection(
+                topic_log, folder, config.log_ids, settings, metrics
+            )
+            yield
+            self._projection.revoked()
+
+    async def on_partitions_assigned(self, partitions: frozenset[TopicPartition]) -> None:
+        await self._ready.assigned({partition.partition for partition in partitions})
+
+    async def on_partitions_revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        self._ready.revoked()
+
+    async def handle(self, batch: RecordBatch) -> None:
+        await self._ready.apply(batch)
+
+    async def beat_for_ever(self) -> None:
+        """Asks where the source partitions end, and writes what is idle."""
+        period_s = self._config.beat_ms / 1_000
+        while True:
+            started = time.monotonic()
+            owned = frozenset(self._ready.owned)
+            if owned:
+                try:
+                    await self._beat(owned)
+                except KafkaError as problem:
+                    if not problem.retriable:
+                        raise
+                    log.warning("ends_unknown", error=type(problem).__name__)
+                    await asyncio.sleep(_BACKOFF_S)
+            await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
+
+    async def _beat(self, owned: Collection[int]) -> None:
+        sources = [TopicPartition(topic, number) for topic in self._topics for number in owned]
+        ends = await self._ends_of(sources)
+        positions = self._app.positions()
+        idle_us = self._config.beat_ms * 500
+        for number in owned:
+            await self._ready.beat(
+                number, _of_partition(positions, number), _of_partition(ends, number), idle_us
+            )
+
+    async def _ends_of(
+        self, sources: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, SourceEnd]:
+        """Where partitions end, each with a clock reading from before that was asked."""
+        if self._ends is None:
+            seen = {partition: self._app.observation(partition) for partition in sources}
+            return {
+                partition: SourceEnd(observation.fetched_at * 1_000, observation.high_watermark)
+                for partition, observation in seen.items()
+                if observation is not None
+            }
+        asked_at = time.time_ns() // 1_000
+        ends = await self._ends.end_offsets(list(sources))
+        return {partition: SourceEnd(asked_at, end) for partition, end in ends.items()}
+
+    @property
+    def _ready(self) -> SuppressionProjection:
+        if self._projection is None:
+            raise RuntimeError("the worker's resources were not entered")
+        return self._projection
+
+
+def run_project_worker(config: ProjectConfig, options: WorkerOptions | None = None) -> int:
+    """Runs the project worker as this process until it is stopped; returns the exit code.
+
+    Waits for brokers that are away. After a kill at any point the next owner of a partition
+    reaches the same states. Ends with 70 where the topics contradict what is known; a person has
+    to look then.
+    """
+    topics = frozenset(contracts().keyed_source_topics)
+    app = make_app(replace(config.app, copartitioned_topics=topics))
+    projector = _Projector(app, config)
+    add_batch_agent(app, BatchAgent("project", topics, projector.handle, projector))
+    add_background_task(app, projector.beat_for_ever)
+    return run_worker(app, options, projector.connected)
+
+
+def _of_partition(by_partition: Mapping[TopicPartition, T], number: int) -> dict[str, T]:
+    return {
+        partition.topic: value
+        for partition, value in by_partition.items()
+        if partition.partition == number
+    }
