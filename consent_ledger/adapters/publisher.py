@@ -37,7 +37,11 @@ class PublisherUnavailable(Retryable):
 
 @dataclass(frozen=True, slots=True)
 class PublisherConfig:
-    """Where and how to produce. `security` holds aiokafka's own security arguments."""
+    """Where and how to produce. `security` holds aiokafka's own security arguments.
+
+    `idempotent` must be off for the embedded broker, which refuses to number producers: there a
+    retry may write a record twice, which counts once like every event sent twice.
+    """
 
     bootstrap: str
     client_id: str = "consent-ledger"
