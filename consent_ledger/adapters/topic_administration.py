@@ -7,26 +7,31 @@ differs is refused with every difference named.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, RetriableError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, RetriableError, TopicAlreadyExistsError, for_code
 
 from consent.contracts import TopicContract, contracts
 from consent.errors import ConsentError, Rejected, Retryable
 
+T = TypeVar("T")
 Deployment = Literal["production", "embedded"]
 
 _MIN_INSYNC: Final = "min.insync.replicas"
 _UNCLEAN: Final = "unclean.leader.election.enable"
 _AT_LEAST: Final = frozenset({_MIN_INSYNC, "max.message.bytes"})
+_EXISTENCE: Final = "topic"
+_NOT_REPORTED: Final = "not reported"
 _UNKNOWN_TOPIC: Final = 3
+_ASK_AGAIN_S: Final = 0.1
 _NOT_ENFORCED: Final[Mapping[Deployment, tuple[str, ...]]] = {
     "production": (),
     "embedded": (
@@ -44,7 +49,8 @@ _NOT_ENFORCED: Final[Mapping[Deployment, tuple[str, ...]]] = {
 class AdminConnection:
     """How the brokers are reached: `bootstrap` is `host:port`, separated by commas.
 
-    Files are PEM. `timeout_ms` bounds the first contact and each request.
+    Files are PEM. `timeout_ms` bounds the first contact and each request. `settle_ms` is how long
+    one broker may not yet know of a topic that another has made.
     """
 
     bootstrap: str
@@ -56,6 +62,7 @@ class AdminConnection:
     ssl_certificate_file: str | None = None
     ssl_key_file: str | None = None
     timeout_ms: int = 30_000
+    settle_ms: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +156,19 @@ def apply(connection: AdminConnection, layout: TopicLayout) -> TopicReport:
     """
     plans = planned_topics(layout)
     with _administration(connection) as admin:
-        found = _described(admin, plans)
+        found = _described(admin, [plan.name for plan in plans])
         present = [plan for plan in plans if plan.name in found]
         _refuse(_compare(admin, present, found, layout))
         missing = [plan for plan in plans if plan.name not in found]
         _create(admin, missing)
-        return _verified(admin, plans, layout, created=tuple(plan.name for plan in missing))
+        created = tuple(plan.name for plan in missing)
+        return _settled(connection, lambda: _verified(admin, plans, layout, created))
 
 
 def verify(connection: AdminConnection, layout: TopicLayout) -> TopicReport:
     """Check that every topic is there and as planned; changes nothing. Errors as `apply`'s."""
     with _administration(connection) as admin:
-        return _verified(admin, planned_topics(layout), layout, created=())
+        return _settled(connection, lambda: _verified(admin, planned_topics(layout), layout, ()))
 
 
 def topic_ids(connection: AdminConnection, topics: Sequence[str]) -> dict[str, bytes]:
@@ -169,9 +177,7 @@ def topic_ids(connection: AdminConnection, topics: Sequence[str]) -> dict[str, b
     A topic that was deleted and made again has another id. TopicsDiffer if one is missing.
     """
     with _administration(connection) as admin:
-        found = {entry["name"]: entry for entry in admin.describe_topics(list(topics))}
-    missing = [name for name in topics if found[name]["error_code"] == _UNKNOWN_TOPIC]
-    _refuse([_missing(name) for name in missing])
+        found = _settled(connection, lambda: _all_described(admin, topics))
     ids = {name: UUID(str(found[name]["topic_id"])).bytes for name in topics}
     if not all(any(identity) for identity in ids.values()):
         remedy = "Use Apache Kafka 2.8 or newer, or another broker that gives topics an id."
@@ -194,7 +200,9 @@ def _administration(connection: AdminConnection) -> Iterator[Any]:
         finally:
             admin.close()
     except (RetriableError, OSError) as away:
-        raise BrokersUnreachable(f"{connection.bootstrap}: {away}") from away
+        refusal = "" if connection.sasl_username is None else ", or none accepts user and password"
+        problem = f"no broker of {connection.bootstrap} answers{refusal} ({away})"
+        raise BrokersUnreachable(problem) from away
     except KafkaError as refused:
         remedy = "Check user, password, certificates and what the user may do."
         raise Rejected(type(refused).__name__, "brokers", connection.bootstrap, remedy) from refused
@@ -219,14 +227,36 @@ def _client_arguments(connection: AdminConnection) -> dict[str, Any]:
     }
 
 
-def _described(admin: Any, plans: Iterable[TopicPlan]) -> dict[str, list[Mapping[str, Any]]]:
-    """Partitions of those planned topics that exist."""
-    entries = admin.describe_topics([plan.name for plan in plans])
-    return {
-        entry["name"]: entry["partitions"]
-        for entry in entries
-        if entry["error_code"] != _UNKNOWN_TOPIC
-    }
+def _described(admin: Any, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Those of the named topics that exist; KafkaError if the brokers won't say."""
+    entries = admin.describe_topics(list(names))
+    found = {entry["name"]: entry for entry in entries if entry["error_code"] != _UNKNOWN_TOPIC}
+    for name, entry in found.items():
+        if entry["error_code"]:
+            raise for_code(entry["error_code"])(name)
+    return found
+
+
+def _all_described(admin: Any, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    found = _described(admin, names)
+    _refuse([_missing(name) for name in names if name not in found])
+    return found
+
+
+def _settled(connection: AdminConnection, ask: Callable[[], T]) -> T:
+    """What `ask` answers, asked again for a while as long as all that differs is not there yet."""
+    deadline = time.monotonic() + connection.settle_ms / 1000
+    while True:
+        try:
+            return ask()
+        except TopicsDiffer as differ:
+            if not all(map(_not_there_yet, differ.differences)) or time.monotonic() > deadline:
+                raise
+        time.sleep(_ASK_AGAIN_S)
+
+
+def _not_there_yet(difference: Difference) -> bool:
+    return difference.setting == _EXISTENCE or difference.found == _NOT_REPORTED
 
 
 def _create(admin: Any, missing: Sequence[TopicPlan]) -> None:
@@ -246,7 +276,7 @@ def _create(admin: Any, missing: Sequence[TopicPlan]) -> None:
 def _verified(
     admin: Any, plans: Sequence[TopicPlan], layout: TopicLayout, created: tuple[str, ...]
 ) -> TopicReport:
-    found = _described(admin, plans)
+    found = _described(admin, [plan.name for plan in plans])
     absent = [_missing(plan.name) for plan in plans if plan.name not in found]
     present = [plan for plan in plans if plan.name in found]
     unverified: list[str] = []
@@ -262,20 +292,20 @@ def _refuse(differences: Iterable[Difference]) -> None:
 
 
 def _missing(name: str) -> Difference:
-    return Difference(name, "topic", "there", "missing", "Run `consent-ledger topics apply`.")
+    return Difference(name, _EXISTENCE, "there", "missing", "Run `consent-ledger topics apply`.")
 
 
 def _compare(
     admin: Any,
     plans: Sequence[TopicPlan],
-    found: Mapping[str, list[Mapping[str, Any]]],
+    found: Mapping[str, Mapping[str, Any]],
     layout: TopicLayout,
     unverified: Callable[[str], None] = lambda _: None,
 ) -> list[Difference]:
     differences: list[Difference] = []
     configs = _reported_configs(admin, plans)
     for plan in plans:
-        differences += _compare_partitions(plan, found[plan.name])
+        differences += _compare_partitions(plan, found[plan.name]["partitions"])
         reported = configs.get(plan.name, {})
         for setting, expected in plan.config.items():
             value = reported.get(setting)
@@ -330,7 +360,7 @@ def _fits(setting: str, expected: str, value: str) -> bool:
 def _config_difference(topic: str, setting: str, expected: str, value: str | None) -> Difference:
     if value is None:
         remedy = "Let this user describe topic configurations."
-        return Difference(topic, setting, expected, "not reported", remedy)
+        return Difference(topic, setting, expected, _NOT_REPORTED, remedy)
     at_least = f"at least {expected}" if setting in _AT_LEAST else expected
     remedy = f"Set it with kafka-configs --alter --add-config {setting}={expected}."
     return Difference(topic, setting, at_least, value, remedy)

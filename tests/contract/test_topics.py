@@ -56,7 +56,7 @@ def own_broker(request: pytest.FixtureRequest) -> Broker:
 
 
 def connection(broker: Broker) -> AdminConnection:
-    return AdminConnection(broker.bootstrap, timeout_ms=15_000)
+    return AdminConnection(broker.bootstrap, timeout_ms=15_000, settle_ms=1_000)
 
 
 def layout(broker: Broker) -> TopicLayout:
