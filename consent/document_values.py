@@ -20,6 +20,7 @@ from consent.instants import parse_date, parse_instant
 INT_BITS = {"int": 32, "long": 64}
 SHOWN_CHARS_MAX = 60
 _PHONE_LIKE = re.compile(r"\+?\d(?:[\s().\-/]{0,2}\d){6,}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DATE_LIKE = re.compile(r"\d{4}-\d\d-\d\d([Tt ].*)?", re.ASCII)
 
 
@@ -222,7 +223,7 @@ def _text(value: Any, path: str, reading: Reading) -> str:
     if len(value) > chars_max:
         shown_length = f"{len(value)} characters"
         raise Rejected("TOO_LONG", path, shown_length, f"give at most {chars_max} characters")
-    if not evidence and any(ord(char) < 32 or ord(char) == 127 for char in value):
+    if not evidence and _CONTROL.search(value):
         remedy = "leave control characters out"
         raise Rejected("INVALID_TEXT", path, shown(value, path), remedy)
     if not value.isascii():

@@ -49,6 +49,7 @@ _TYPE = re.compile(
     rf"(?:{re.escape(NAMESPACE)}\.)?(?P<name>\w+?)(?:\.v(?P<version>\d+))?", re.ASCII
 )
 _SEPARATORS = re.compile(r"[\s().\-+/]+")
+_NOT_PAYLOAD = frozenset({"number", "salt", "evidence"})
 _GENERAL_FIELDS = ("event_id", "occurred_at", "seller_id", "source", "number")
 
 
@@ -111,6 +112,7 @@ def record_key(record: RecordContract, fields: Mapping[str, Any]) -> bytes:
     return _KEYS[kind](fields).encode()
 
 
+@cache
 def document_types() -> tuple[str, ...]:
     """Names of the records that a document may have, in the order of the contracts."""
     topics = contracts().topics
@@ -253,10 +255,13 @@ def _check_identifiers(record: RecordContract, fields: Fields, reading: Reading)
     if not needles:
         return
     plan = _plan(record.name)
+    shortest = min(map(len, needles))
     for name in plan.fields:
-        if name in ("number", "salt", "evidence"):
+        value = fields[name]
+        if name in _NOT_PAYLOAD or value is plan.defaults.get(name):
             continue
-        if not any(holds_person(text, needles) for text in _texts(fields[name])):
+        texts = [value] if isinstance(value, str) else _texts(value)
+        if not any(len(text) >= shortest and holds_person(text, needles) for text in texts):
             continue
         problem = Rejected(
             "PERSON_IN_PAYLOAD",
