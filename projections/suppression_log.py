@@ -36,6 +36,7 @@ class LogLimits:
     """Bounds of what is sent and read at a time."""
 
     append_bytes_max: int = 512 << 10
+    in_flight_max: int = 500
     read_records_max: int = 10_000
     partition_fetch_bytes_max: int = 4 << 20
     read_wait_ms: int = 200
@@ -43,10 +44,15 @@ class LogLimits:
 
 @dataclass(frozen=True, slots=True)
 class LogConnection:
-    """How brokers are reached; `options` are any aiokafka client's security arguments."""
+    """How brokers are reached; `options` are any aiokafka client's security arguments.
+
+    `idempotent` must be off for a broker that does not number producers. A repeat is harmless, but
+    may then come after a newer state, to be found and repaired with the next append.
+    """
 
     bootstrap: str
     client_id: str
+    idempotent: bool = True
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     request_timeout_ms: int = 20_000
     backoff_first_ms: int = 100
@@ -76,7 +82,7 @@ class SuppressionLog:
             bootstrap_servers=connection.bootstrap,
             client_id=connection.client_id,
             acks="all",
-            enable_idempotence=True,
+            enable_idempotence=connection.idempotent,
             compression_type="lz4",
             linger_ms=0,
             max_batch_size=connection.limits.append_bytes_max,
@@ -97,11 +103,20 @@ class SuppressionLog:
 
         The last rows are sent only when all before are safe, so that a watermark at the end never
         stands without the states that it speaks of. A stretch is missing where a repeated send
-        hid its offset.
+        hid its offset; other records may lie between.
         """
+        return await self._patiently(partial(self._append_once, partition, rows))
+
+    async def _append_once(self, partition: int, rows: Sequence[Row]) -> list[Stretch]:
         *before, last = self._batches(rows)
         sent = [(batch, await self._send_batch(batch, partition)) for batch in before]
-        stretches = [_stretch(batch, await future) for batch, future in sent]
+        placed = await asyncio.gather(*(future for _batch, future in sent), return_exceptions=True)
+        for failure in placed:
+            if isinstance(failure, BaseException):
+                raise failure
+        stretches = [
+            _stretch(batch, place) for (batch, _future), place in zip(sent, placed, strict=True)
+        ]
         stretches.append(_stretch(last, await (await self._send_batch(last, partition))))
         return [stretch for stretch in stretches if stretch is not None]
 
@@ -118,28 +133,25 @@ class SuppressionLog:
 
     async def send_keyed(self, records: Iterable[KeyedRecord]) -> None:
         """Send records of other topics, each to the partition of its key, and wait for all."""
-        producer = self._ready
-        futures = []
-        for record in records:
-            partition = None
-            if record.partitions is not None:
-                partition = partition_of(record.key or b"", record.partitions)
-            send = partial(
-                producer.send,
-                record.topic,
-                key=record.key,
-                value=record.value,
-                partition=partition,
-                headers=list(record.headers),
-            )
-            futures.append(await self._patiently(send))
-        for future in futures:
-            await future
+        sends = [partial(self._patiently, partial(self._send_one, record)) for record in records]
+        for start in range(0, len(sends), self._connection.limits.in_flight_max):
+            stop = start + self._connection.limits.in_flight_max
+            await asyncio.gather(*(send() for send in sends[start:stop]))
+
+    async def _send_one(self, record: KeyedRecord) -> None:
+        partition = None
+        if record.partitions is not None:
+            partition = partition_of(record.key or b"", record.partitions)
+        await self._ready.send_and_wait(
+            record.topic,
+            key=record.key,
+            value=record.value,
+            partition=partition,
+            headers=list(record.headers),
+        )
 
     async def _send_batch(self, batch: Any, partition: int) -> Any:
-        return await self._patiently(
-            partial(self._ready.send_batch, batch, TOPIC, partition=partition)
-        )
+        return await self._ready.send_batch(batch, TOPIC, partition=partition)
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Do it until it is done: retriable errors are waited out, others are raised."""

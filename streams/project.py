@@ -52,8 +52,9 @@ _BACKOFF_S: Final = 1.0
 class ProjectConfig:
     """All that the worker needs. `keyed_partitions` is the deployment's count.
 
-    `log_ids` gives the UUID, 16 bytes, of topics. `ends_by_fetch` is for a broker whose ListOffsets
-    can't be relied on: the end of a source partition is then taken from the consumer's fetches.
+    `log_ids` gives the UUID, 16 bytes, of topics. `embedded_broker` says that the broker is one
+    whose ListOffsets can't be relied on, so that the end of a source partition is taken from the
+    consumer's fetches, and that does not number producers.
     `beat_ms` is how often the ends are asked for, and idle partitions written. `step_done` is told
     after each durable step.
     """
@@ -63,7 +64,7 @@ class ProjectConfig:
     log_ids: LogIds
     keyed_partitions: int
     data_dir: Path
-    ends_by_fetch: bool = False
+    embedded_broker: bool = False
     beat_ms: int = 1_000
     store: StoreLimits = field(default_factory=StoreLimits)
     step_done: StepDone = ignore_step
@@ -86,6 +87,7 @@ class _Projector:
         connection = LogConnection(
             bootstrap=config.app.bootstrap_servers,
             client_id=f"{config.app.client_id}-suppression",
+            idempotent=not config.embedded_broker,
             options=config.app.security.aiokafka_options(),
             request_timeout_ms=int(config.app.timeouts.request_s * 1_000),
         )
@@ -100,7 +102,7 @@ class _Projector:
         folder = StoreFolder(config.data_dir / _CACHE_FOLDER, config.store)
         metrics = SuppressionMetrics(self._app.metrics.registry)
         async with contextlib.AsyncExitStack() as stack:
-            if not config.ends_by_fetch:
+            if not config.embedded_broker:
                 self._ends = AIOKafkaConsumer(
                     bootstrap_servers=connection.bootstrap,
                     client_id=f"{config.app.client_id}-ends",
