@@ -65,9 +65,9 @@ class GroupTimeouts:
     request_s: float = 40.0
 
 
-# The embedded broker holds every join for about half of the smaller of session and rebalance
-# time-out, even with a single member; and there is nobody to fail over to.
-EMBEDDED_TIMEOUTS = GroupTimeouts(session_s=6.0, heartbeat_s=1.0, rebalance_s=4.0, request_s=20.0)
+# The embedded broker holds every join for half a session time-out, and the one after a member
+# left for two, even with a single member.
+EMBEDDED_TIMEOUTS = GroupTimeouts(session_s=2.0, heartbeat_s=0.5, rebalance_s=4.0, request_s=20.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,8 @@ class AppConfig:
 
     `bootstrap_servers` is `host:port`, several with commas. `copartitioned_topics` must be
     assigned alike: partition p of all of them to the same worker. `drain_timeout_s` bounds how
-    long a rebalance waits for the batch in work, so that it need not be repeated.
+    long a rebalance waits for the batch in work, so that it need not be repeated, and then for the
+    commit.
     """
 
     group_id: str
@@ -124,15 +125,14 @@ class AppConfig:
     stall: StallLimits = StallLimits()
     security: BrokerSecurity = BrokerSecurity()
     commit_interval_s: float = 1.0
-    drain_timeout_s: float = 2.0
+    drain_timeout_s: float = 1.0
     stop_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        longest = min(self.timeouts.session_s, self.timeouts.rebalance_s) / 2
-        if self.drain_timeout_s > longest:
+        if 2 * self.drain_timeout_s >= self.timeouts.rebalance_s:
             raise Rejected(
-                reason="the group would give up on this worker while it waits",
+                reason="the group would give up on this worker while it waits, then commits",
                 field="drain_timeout_s",
                 value_shown=f"{self.drain_timeout_s:g}",
-                remedy="Keep it below half of the session and of the rebalance time-out.",
+                remedy="Keep it below half of the rebalance time-out.",
             )

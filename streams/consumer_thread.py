@@ -65,12 +65,18 @@ class FetchProbe:
     Used in the consumer thread; `observations` may be read from any thread, entry by entry.
     """
 
-    def __init__(self, client: Any, fetcher: Any, clock_ms: Callable[[], int]) -> None:
-        self._client = client
-        self._fetcher = fetcher
+    def __init__(self, clock_ms: Callable[[], int]) -> None:
         self._clock_ms = clock_ms
+        self._client: Any = None
+        self._fetcher: Any = None
         self.observations: dict[TopicPartition, FetchObservation] = {}
         self.out_of_range: dict[TopicPartition, int] = {}
+
+    def attach(self, fetcher: Any) -> None:
+        """Goes between `fetcher` and its client. Call it before the first fetch."""
+        self._client = fetcher._client
+        self._fetcher = fetcher
+        fetcher._client = self
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -114,6 +120,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._config = config
         self._cursors: dict[TopicPartition, int] = {}
         self._assignment_id = 0
+        self._probe = FetchProbe(wall_clock_ms)
         super().__init__(consumer, **options)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
@@ -145,9 +152,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Connects, and puts the probe in place before the first fetch."""
         await super().on_start()
-        fetcher = self._ensure_consumer()._fetcher
-        self._probe = FetchProbe(fetcher._client, fetcher, wall_clock_ms)
-        fetcher._client = self._probe
+        self._probe.attach(self._ensure_consumer()._fetcher)
 
     @property
     def observations(self) -> Mapping[TopicPartition, FetchObservation]:
@@ -203,6 +208,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             records = await fetcher.fetched_records(
                 (), timeout=timeout, max_records=self._config.batch.records_max
             )
+        for partition in records:
+            # aiokafka would go on with the same partition until what it fetched of it is read.
+            if partition in fetcher._records:
+                fetcher._records.move_to_end(partition)
         if self._probe.out_of_range:
             raise OffsetsOutOfRange(
                 {f"{tp.topic}-{tp.partition}": at for tp, at in self._probe.out_of_range.items()}

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from streams.worker import WorkerOptions, run_worker
 class Plan:
     """What the worker reads, and how its handler behaves.
 
-    `fail_at`, `cancel_at` and `block_at` name the offset in whose batch the handler fails; it
-    does so before the effect. `effect_s` is how long the effect takes.
+    `fail_at`, `cancel_at`, `block_at` and `freeze_at` name the offset in whose batch the handler
+    raises, is cancelled, waits for ever, or blocks the event loop; it does so before the effect.
+    `effect_s` is how long the effect takes.
     """
 
     bootstrap: str
@@ -40,6 +42,7 @@ class Plan:
     fail_at: int | None = None
     cancel_at: int | None = None
     block_at: int | None = None
+    freeze_at: int | None = None
     task_fails_in_batch: bool = False
     prepare_s: float = 0.0
     records_max: int = 5_000
@@ -98,6 +101,8 @@ class Handler:
             task.cancel()
         if _covers(batch, plan.block_at):
             await asyncio.Event().wait()
+        if _covers(batch, plan.freeze_at):
+            time.sleep(60.0)
         await asyncio.sleep(plan.effect_s)
         self._journal.write("done", **place)
 

@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import socket
+import struct
 import subprocess
 import time
 import uuid
@@ -98,10 +99,15 @@ def _kafka_environment(advertised: str) -> Mapping[str, str]:
     return {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
-        "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093",
-        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{advertised}",
+        # The broker also calls itself, for transactions, and from inside the container the
+        # advertised address leads nowhere.
+        "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093,INTERNAL://:9094",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{advertised},INTERNAL://localhost:9094",
+        "KAFKA_INTER_BROKER_LISTENER_NAME": "INTERNAL",
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": (
+            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT"
+        ),
         "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
         "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
         "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "4",
@@ -134,20 +140,19 @@ def use_container_engine() -> None:
 
 
 def wait_until_answering(bootstrap: str, timeout_s: float = START_TIMEOUT_S) -> None:
-    """Returns once the broker at `bootstrap` answers a metadata request."""
+    """Returns once the broker at `bootstrap` answers which requests it knows.
+
+    Asked by hand, because the clients retry for half a minute within one attempt.
+    """
+    host, port = bootstrap.split(":")
+    api_versions = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 
     def answers() -> bool:
-        try:
-            admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=2_000)
-        except Exception:
-            return False
-        try:
-            admin.list_topics()
-        except Exception:
-            return False
-        finally:
-            admin.close()
-        return True
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1.0) as call:
+            call.settimeout(1.0)
+            call.sendall(api_versions)
+            return len(call.recv(4)) == 4
+        return False
 
     wait_until(answers, timeout_s=timeout_s, what=f"the broker at {bootstrap}")
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.batching_harness import Stage, staged
 from tests.brokers import Broker, EngineMissing
 from tests.brokers import embedded_broker as start_embedded_broker
 from tests.brokers import kafka_broker as start_kafka_broker
@@ -56,6 +57,20 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     """Runs the test twice, on the embedded broker and on Apache Kafka."""
     started: Broker = request.getfixturevalue(f"{request.param}_broker")
     return started
+
+
+@pytest.fixture
+def stage(broker: Broker, tmp_path: Path) -> Iterator[Stage]:
+    """Workers under test on each broker, with a journal of what they did."""
+    with staged(broker, tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def kafka_stage(kafka_broker: Broker, tmp_path: Path) -> Iterator[Stage]:
+    """As `stage`, for what only Apache Kafka has."""
+    with staged(kafka_broker, tmp_path) as one:
+        yield one
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
