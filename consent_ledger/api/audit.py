@@ -1,0 +1,31 @@
+"""`POST /v1/audit/...`: what an auditor asks about one number, which stands in the body only."""
+
+from __future__ import annotations
+
+from litestar import Controller, post
+
+from consent.numbers import canonical_number
+from consent_ledger.api.authentication import signed_in
+from consent_ledger.api.models import TimelineAnswer, TimelineRequest
+from consent_ledger.api.parts import ApiRequest, config_of, parts_of
+from consent_ledger.api.timeline import TimelineQuery
+
+
+class AuditController(Controller):
+    """Questions of auditors."""
+
+    path = "/v1/audit"
+    tags = ("audit",)
+    guards = (signed_in,)
+
+    @post("/timeline", summary="All events of a number, in order", status_code=200)
+    async def timeline(self, request: ApiRequest, data: TimelineRequest) -> TimelineAnswer:
+        """Every event and decision that history holds of a number, oldest first, in plain words.
+
+        Holds what was recorded when it was asked; an event shows up about a second after it was
+        accepted. Pages of `entries_max`: give `next` as `after` for the following one.
+        """
+        request.user.require("auditor", "privacy")
+        number = canonical_number(data.number, config_of(request).region_default)
+        query = TimelineQuery(number, data.include_test, data.entries_max, data.after)
+        return await parts_of(request).timelines.read(query)

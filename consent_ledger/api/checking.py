@@ -1,0 +1,305 @@
+"""Deciding about calls at the edge: look up, decide, record, answer, in this order.
+
+Clock, ids and the suppression view enter here; the rules do not know them. Nothing is answered
+that is not recorded, or about to be beyond recall: an allow waits for the log, and where that
+takes too long the answer is `unavailable`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+import structlog
+
+from consent.call import NO_CALENDAR, NO_CAMPAIGN, NO_REGISTRIES, CallRequest
+from consent.contracts import contracts
+from consent.decision import Decision, decide, unavailable
+from consent.decision_record import RecordContext, Watermark, decision_record, fact_text
+from consent.documents import holds_person, number_needles
+from consent.errors import Rejected
+from consent.instants import instant_text
+from consent.numbers import canonical_number, region_of
+from consent.partitioning import partition_of
+from consent.privacy import SALT_BYTES
+from consent.reasons import VIEW_STALE, VIEW_UNLOADED, ReasonCatalogue
+from consent.rulebook import Rulebook
+from consent_ledger.adapters.publisher import outgoing
+from consent_ledger.api.authentication import Principal
+from consent_ledger.api.metrics import ApiMetrics
+from consent_ledger.api.models import (
+    CheckAnswer,
+    CheckOutcome,
+    CheckRequest,
+    Freshness,
+    Reason,
+    RuleTrace,
+)
+from consent_ledger.api.problems import field_error
+from consent_ledger.decision_log import DecisionLog, DecisionUnrecorded, PendingDecision
+from projections.view import SuppressionView, ViewAnswer
+
+log = structlog.get_logger(__name__)
+
+DECISION_UNRECORDED: Final = "DECISION_UNRECORDED"
+_UNRECORDED_TEXT: Final = "The decision could not be recorded in time, so it may not be used."
+_TEXTS: Final = (
+    "seller_id",
+    "campaign_id",
+    "subject_matter",
+    "request_id",
+    "telemarketer_id",
+    "good_or_service",
+    "caller_id_number",
+    "script_id",
+    "script_version",
+    "message_id",
+    "shipment_id",
+)
+_AS_ASKED: Final = (
+    *_TEXTS,
+    "purpose",
+    "call_mode",
+    "dial_mode",
+    "party",
+    "sector",
+    "message_class",
+    "emergency_purpose",
+    "failed_signature_attempts",
+    "test",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSettings:
+    """What decides beside the rules: the reading of the law, and how numbers are understood."""
+
+    profile: str = "STRICT"
+    system: str = "consent-ledger"
+    keyed_partitions: int = 12
+    region_default: str | None = None
+    recorded_settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """One decision on its way to an answer."""
+
+    request: CheckRequest
+    decision: Decision
+    pending: PendingDecision
+    number: str
+    view: ViewAnswer
+
+
+class CallChecker:
+    """Answers checks from the view; safe for many requests at once on one event loop."""
+
+    def __init__(
+        self,
+        view: SuppressionView,
+        rulebook: Rulebook,
+        decisions: DecisionLog,
+        metrics: ApiMetrics,
+        settings: CheckSettings,
+    ) -> None:
+        self._view = view
+        self._rulebook = rulebook
+        self._decisions = decisions
+        self._metrics = metrics
+        self._settings = settings
+
+    async def check(self, request: CheckRequest, principal: Principal) -> CheckAnswer:
+        """One answer; Rejected for a request that can't be decided about."""
+        answer = (await self.check_many([request], principal))[0]
+        if isinstance(answer, Rejected):
+            raise answer
+        return answer
+
+    async def check_many(
+        self, requests: Sequence[CheckRequest], principal: Principal
+    ) -> list[CheckAnswer | Rejected]:
+        """An answer, or why there is none, for each request in order.
+
+        Each decision is an event of its own. Denials don't wait for the log, allows do.
+        """
+        checked: list[_Checked | Rejected] = []
+        for request in requests:
+            try:
+                checked.append(self._decide(request, principal))
+            except Rejected as problem:
+                checked.append(problem)
+        usable = await self._record([one for one in checked if isinstance(one, _Checked)])
+        return [
+            one if isinstance(one, Rejected) else self._answer(one, usable[one.pending.event_id])
+            for one in checked
+        ]
+
+    def _decide(self, request: CheckRequest, principal: Principal) -> _Checked:
+        principal.for_seller(request.seller_id)
+        number = canonical_number(request.number, self._settings.region_default)
+        call = _call_request(request, number, self._settings.profile)
+        at = time.time_ns() // 1000
+        view = self._view.look_up(number)
+        reason = _unusable(view, request.freshness_ms_max)
+        if reason is None:
+            decision = decide(
+                call,
+                view.state,
+                NO_REGISTRIES,
+                NO_CALENDAR,
+                NO_CAMPAIGN,
+                self._rulebook,
+                at,
+            )
+        else:
+            decision = unavailable(call, reason, self._rulebook, at)
+        return _Checked(request, decision, self._pending(decision, number, view), number, view)
+
+    def _pending(self, decision: Decision, number: str, view: ViewAnswer) -> PendingDecision:
+        partition = partition_of(number.encode(), self._settings.keyed_partitions)
+        watermark = None
+        if view.true_at is not None and view.age_ms is not None:
+            watermark = Watermark(partition, view.true_at, view.age_ms)
+        context = RecordContext(
+            event_id=str(uuid.uuid4()),
+            occurred_at=decision.at,
+            number=number,
+            salt=os.urandom(SALT_BYTES),
+            system=self._settings.system,
+            partition=partition,
+            applied=view.state.applied,
+            watermark=watermark,
+            settings=self._settings.recorded_settings,
+        )
+        record = contracts().record("DialDecision")
+        fields = decision_record(decision, context)
+        return PendingDecision(context.event_id, outgoing(record, fields, number.encode()))
+
+    async def _record(self, checked: Sequence[_Checked]) -> dict[str, bool]:
+        """By event id, whether the decision may be answered."""
+        permits = [one for one in checked if one.decision.allowed]
+        others = [one for one in checked if not one.decision.allowed]
+        usable = dict.fromkeys((one.pending.event_id for one in checked), False)
+        recorded = await self._decisions.record_before([one.pending for one in permits])
+        corrections = []
+        for one, done in zip(permits, recorded, strict=True):
+            usable[one.pending.event_id] = done
+            if not done:
+                corrections.append(self._pending(_unrecorded(one.decision), one.number, one.view))
+        try:
+            await self._decisions.record_behind([*(one.pending for one in others), *corrections])
+        except DecisionUnrecorded as problem:
+            log.error("decisions_unrecorded", decisions=len(others), error=str(problem))
+        else:
+            usable.update((one.pending.event_id, True) for one in others)
+        return usable
+
+    def _answer(self, one: _Checked, usable: bool) -> CheckAnswer:
+        decision = one.decision if usable else _unrecorded(one.decision)
+        self._metrics.checks.labels(decision.verdict.lower(), decision.reason or "").inc()
+        texts = self._rulebook.reasons
+        reasons = [Reason(code, _text(texts, code)) for code in decision.reasons]
+        view = one.view
+        true_at = None if view.true_at is None else instant_text(view.true_at)
+        return CheckAnswer(
+            verdict=_VERDICTS[decision.verdict],
+            reason=reasons[0] if reasons else None,
+            reasons=reasons,
+            rule=None if decision.rule is None else decision.rule.name,
+            obligations=list(decision.obligations),
+            next_allowed=_next_allowed(decision),
+            decision_id=one.pending.event_id,
+            decided_at=instant_text(decision.at),
+            freshness=Freshness(true_at, view.age_ms),
+            rulebook=decision.rulebook_digest.hex(),
+            request_id=one.request.request_id,
+            states=list(decision.request.states),
+            zones=list(decision.request.zones),
+            trace=_trace(decision) if one.request.explain else None,
+        )
+
+
+def outcomes_of(results: Sequence[CheckAnswer | Rejected]) -> list[CheckOutcome]:
+    """Results of a batch as they are answered."""
+    return [
+        CheckOutcome(error=field_error(one)) if isinstance(one, Rejected) else CheckOutcome(one)
+        for one in results
+    ]
+
+
+_VERDICTS: Final[Mapping[str, Literal["allow", "deny", "unavailable"]]] = {
+    "ALLOW": "allow",
+    "DENY": "deny",
+    "UNAVAILABLE": "unavailable",
+}
+
+
+def _call_request(request: CheckRequest, number: str, profile: str) -> CallRequest:
+    """The request without its number, and with the country that the number is of."""
+    needles = number_needles(number)
+    for name in _TEXTS:
+        text = getattr(request, name)
+        if text is not None and holds_person(text, needles):
+            remedy = "decisions are kept for ever: use an identifier without the person's number"
+            raise Rejected("PERSON_IN_PAYLOAD", name, "(not shown)", remedy)
+    region = region_of(number)
+    states = [*request.states, *([] if region is None else [region])]
+    return CallRequest(
+        **{name: getattr(request, name) for name in _AS_ASKED},
+        profile=profile,
+        states=tuple(states),
+        zones=tuple(request.zones),
+        counties=tuple(request.counties),
+    )
+
+
+def _unusable(view: ViewAnswer, freshness_ms_max: int | None) -> str | None:
+    """Why the view can't be relied on, None if it can."""
+    if view.freshness.unloaded:
+        return VIEW_UNLOADED
+    if view.freshness.stale:
+        return VIEW_STALE
+    too_old = freshness_ms_max is not None and (view.age_ms or 0) > freshness_ms_max
+    return VIEW_STALE if too_old else None
+
+
+def _unrecorded(decision: Decision) -> Decision:
+    return replace(
+        decision,
+        verdict="UNAVAILABLE",
+        reason=DECISION_UNRECORDED,
+        reasons=(DECISION_UNRECORDED,),
+        rule=None,
+        obligations=(),
+        next_allowed=None,
+    )
+
+
+def _text(texts: ReasonCatalogue, code: str) -> str:
+    return _UNRECORDED_TEXT if code == DECISION_UNRECORDED else texts.text(code)
+
+
+def _next_allowed(decision: Decision) -> str | None:
+    following = decision.next_allowed
+    if following is None:
+        return None
+    return following.when if following.at is None else instant_text(following.at)
+
+
+def _trace(decision: Decision) -> list[RuleTrace]:
+    return [
+        RuleTrace(
+            rule=line.rule.name,
+            outcome=line.outcome,
+            reason=line.reason or "",
+            exemption=line.exemption or "",
+            facts={name: fact_text(value) for name, value in line.facts},
+            citation=list(line.rule.citation),
+        )
+        for line in decision.outcomes
+    ]

@@ -1,0 +1,110 @@
+"""Opens the parts behind the doors in their order, and closes them in the other.
+
+Takes plain values; turning settings into them is `consent_ledger.bootstrap`'s work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from consent.contracts import contracts, data_path
+from consent.rulebook import Rulebook
+from consent_ledger.adapters.decision_journal import DecisionJournal, JournalLimits
+from consent_ledger.adapters.publisher import EventPublisher, PublisherConfig
+from consent_ledger.api.acceptance import AcceptanceLimits, EventAcceptor
+from consent_ledger.api.checking import CallChecker, CheckSettings
+from consent_ledger.api.confirmations import HistorySource, LogConfirmations
+from consent_ledger.api.metrics import ApiMetrics
+from consent_ledger.api.parts import ApiParts, OpenParts
+from consent_ledger.api.timeline import TimelineReader
+from consent_ledger.decision_log import DecisionLog, DecisionLogLimits
+from projections.clickhouse import Store, StoreParameters
+from projections.clickhouse_async import AsyncStore
+from projections.view import SuppressionView, ViewConfig
+
+
+@dataclass(frozen=True, slots=True)
+class DoorsConfig:
+    """All that the parts need. `journal_folder` None: decisions are not journaled on disk."""
+
+    publisher: PublisherConfig
+    view: ViewConfig
+    store: StoreParameters
+    rulebook: Rulebook
+    history_key: bytes = field(repr=False)
+    check: CheckSettings = field(default_factory=CheckSettings)
+    journal_folder: Path | None = None
+    journal: JournalLimits = field(default_factory=JournalLimits)
+    decisions: DecisionLogLimits = field(default_factory=DecisionLogLimits)
+    acceptance: AcceptanceLimits = field(default_factory=AcceptanceLimits)
+
+
+def packaged_rulebook() -> Rulebook:
+    """The rulebook that came with this release; RulebookError if its files are wrong."""
+    paths = sorted(data_path("rules").glob("*.yaml"))
+    return Rulebook.load({path.name: path.read_text() for path in paths})
+
+
+def doors(config: DoorsConfig) -> OpenParts:
+    """What `create_app` opens: connects to brokers and store, follows the view, replays decisions.
+
+    Opening raises Retryable if brokers or store are away. The view loads while requests are
+    answered already; checks are `unavailable` until it has.
+    """
+
+    @asynccontextmanager
+    async def open_parts(metrics: ApiMetrics) -> AsyncIterator[ApiParts]:
+        async with AsyncExitStack() as stack:
+            yield await _opened(config, metrics, stack)
+
+    return open_parts
+
+
+async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStack) -> ApiParts:
+    store = AsyncStore(Store.connect(config.store))
+    stack.push_async_callback(store.close)
+    publisher = EventPublisher(config.publisher)
+    stack.push_async_callback(publisher.stop)
+    await publisher.start()
+    view = SuppressionView(config.view)
+    stack.push_async_callback(view.stop)
+    await view.start()
+    log_ids = await config.view.log_ids(contracts().source_topics)
+    history = HistorySource(store, config.store.database, log_ids)
+    confirmations = LogConfirmations(view, history)
+    journal = _journal(config)
+    if journal is not None:
+        stack.push_async_callback(journal.close)
+    decisions = DecisionLog(publisher, metrics, journal, confirmations, config.decisions)
+    stack.push_async_callback(decisions.stop)
+    await decisions.start()
+    region_default = config.check.region_default
+    return ApiParts(
+        acceptor=EventAcceptor(
+            publisher, confirmations, metrics, region_default, config.acceptance
+        ),
+        checker=CallChecker(view, config.rulebook, decisions, metrics, config.check),
+        timelines=TimelineReader(
+            store, config.store.database, config.history_key, config.rulebook.reasons
+        ),
+        unready=lambda: _unready(view),
+    )
+
+
+def _journal(config: DoorsConfig) -> DecisionJournal | None:
+    if config.journal_folder is None:
+        return None
+    journal = DecisionJournal(config.journal_folder, config.journal)
+    journal.open()
+    return journal
+
+
+def _unready(view: SuppressionView) -> list[str]:
+    return [
+        f"partition {status.partition} is {status.freshness.value}"
+        for status in view.status()
+        if status.freshness.stale or status.freshness.unloaded
+    ]
