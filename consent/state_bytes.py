@@ -97,6 +97,11 @@ def is_erased(body: bytes) -> bool:
     return _split(body) is None
 
 
+def check_body(body: bytes) -> None:
+    """Unreadable if the bytes are not divided as a state is; entries are not looked into."""
+    _split(body)
+
+
 def _joined(sections: list[bytes], added: list[tuple[int, bytes, bytes]]) -> bytes:
     for index, key, entry in added:
         section = sections[index]

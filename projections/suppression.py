@@ -20,6 +20,7 @@ import structlog
 
 from consent.contracts import contracts
 from consent.dead_letters import dead_letter
+from consent.errors import Retryable
 from consent.folding import Log, lift_batch, needed_columns
 from consent.intake import FORWARDED_HEADER, BatchReading, Origin, RawRecord, read_batch
 from consent.lift import Position
@@ -60,6 +61,7 @@ StepDone = Callable[[str], None]
 STEP_APPENDED: Final = "states_appended"
 STEP_STORED: Final = "states_stored"
 _REWRITE_ROWS: Final = 5_000
+_LOG_IDS_RETRY_S: Final = 1.0
 
 
 class SourceBatch(Protocol):
@@ -143,7 +145,7 @@ class SuppressionProjection:
 
     async def assigned(self, partitions: Iterable[int]) -> None:
         """Recover each partition from the topic; afterwards its batches can be applied."""
-        self._log_ids = await self._read_log_ids([*self._topics, TOPIC])
+        self._log_ids = await self._known_log_ids()
         for number in sorted(partitions):
             former = self._leaving.pop(number, None)
             if former is not None:
@@ -157,6 +159,14 @@ class SuppressionProjection:
             await self._recover(partition)
             del self._leaving[number]
             self._partitions[number] = partition
+
+    async def _known_log_ids(self) -> Mapping[str, bytes]:
+        while True:
+            try:
+                return await self._read_log_ids([*self._topics, TOPIC])
+            except Retryable as problem:
+                log.warning("log_ids_unknown", error=type(problem).__name__)
+            await asyncio.sleep(_LOG_IDS_RETRY_S)
 
     def revoked(self) -> None:
         """Give up every partition. A batch at work finishes without an effect on what follows."""

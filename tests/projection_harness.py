@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from consent.partitioning import partition_of
 from consent.state import EMPTY, SubjectState, merge
 from consent.state_codec import Watermark, decode_state, decode_watermark
 from consent_ledger.adapters.topic_administration import AdminConnection, topic_ids
+from projections.view import SuppressionView, ViewConfig
 from tests.brokers import Broker, create_topics, die_with_parent, unique, wait_until
 from tests.events import event
-from tests.projection_worker import Plan
+from tests.projection_worker import KEYS, Plan, log_ids_from
 
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 4
@@ -305,3 +306,32 @@ def applied_to(watermark: Watermark | None, topic: str) -> int:
         applied.offset_last for (name, _log), applied in watermark.applied.items() if name == topic
     ]
     return max(offsets, default=-1)
+
+
+@contextlib.asynccontextmanager
+async def following(broker: Broker, **given: Any) -> AsyncIterator[SuppressionView]:
+    """A view that follows the topic, for as long as the test needs it."""
+    config = ViewConfig(
+        **{
+            "bootstrap": broker.bootstrap,
+            "partitions": PARTITIONS,
+            "suppression_key": KEYS.suppression,
+            "log_ids": log_ids_from(broker.bootstrap),
+        }
+        | given
+    )
+    view = SuppressionView(config)
+    await view.start()
+    try:
+        yield view
+    finally:
+        await view.stop()
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    """Polls on the running loop until the condition holds; returns its value."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {timeout_s} s"
+        await asyncio.sleep(0.02)
+    return value

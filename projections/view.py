@@ -1,0 +1,284 @@
+"""The suppression topic as a dialer sees it: look-ups by number, and how fresh they are.
+
+Follows every partition without a consumer group, merges what it receives and never replaces, so a
+look-up never shows less than an earlier one did. Keeps encoded states in memory, about 400 bytes a
+number, and decodes on look-up. For one event loop; look-ups don't wait.
+
+A partition is fresh if its last watermark is true as of no more than `view_max_age_ms` ago by this
+process's clock. That comparison means something only if the clocks agree: this one and the
+writer's are compared with the broker's time of the watermark records, and where either is off by
+more than `clock_offset_max_ms`, or can't be told yet, the partition is stale.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from consent.contracts import contracts
+from consent.errors import ConsentError, Corrupt
+from consent.partitioning import partition_of
+from consent.state import EMPTY, SubjectState, merge
+from consent.state_codec import decode_state_body
+from projections.suppression_fold import TokenKey, token_key_of
+from projections.suppression_log import TOPIC
+from projections.view_partition import PartitionView
+
+log = structlog.get_logger(__name__)
+
+LogIds = Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]]
+
+_BACKOFF_FIRST_S: Final = 0.1
+_BACKOFF_MAX_S: Final = 5.0
+
+
+class Freshness(Enum):
+    """If a look-up may be relied on."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    UNLOADED = "unloaded"
+
+    @property
+    def stale(self) -> bool:
+        """True if what is shown may be too old."""
+        return self is Freshness.STALE
+
+    @property
+    def unloaded(self) -> bool:
+        """True if the partition was not read to its end yet."""
+        return self is Freshness.UNLOADED
+
+
+@dataclass(frozen=True, slots=True)
+class ViewAnswer:
+    """What is known of a number. `true_at` (µs) and `age_ms` are None before any watermark.
+
+    EMPTY in a fresh partition means that nothing was ever said about the number.
+    """
+
+    state: SubjectState
+    freshness: Freshness
+    partition: int
+    true_at: int | None
+    age_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition, for readiness and metrics."""
+
+    partition: int
+    freshness: Freshness
+    true_at: int | None
+    age_ms: int | None
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class ViewConfig:
+    """How the topic is followed.
+
+    `partitions` is the count of every number-keyed topic. `log_ids` gives the UUIDs of topics; they
+    are compared every `log_check_ms`, and a topic that was made anew is loaded anew. `options` are
+    aiokafka's security arguments.
+    """
+
+    bootstrap: str
+    partitions: int
+    suppression_key: bytes = field(repr=False)
+    log_ids: LogIds
+    client_id: str = "consent-ledger-view"
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    view_max_age_ms: int = 5_000
+    clock_offset_max_ms: int = 500
+    log_check_ms: int = 5_000
+    fetch_wait_ms: int = 100
+    read_records_max: int = 5_000
+    partition_fetch_bytes_max: int = 1 << 20
+    request_timeout_ms: int = 20_000
+
+
+class SuppressionView:
+    """Start it, look up, stop it."""
+
+    def __init__(
+        self, config: ViewConfig, clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    ) -> None:
+        self._config = config
+        self._clock_us = clock_us
+        self._token_key: TokenKey = token_key_of(config.suppression_key)
+        self._topics = (*contracts().keyed_source_topics, TOPIC)
+        self._partitions = self._unloaded()
+        self._log_ids: Mapping[str, bytes] = {}
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failed = False
+
+    async def start(self) -> None:
+        """Begin to follow; returns at once. A broker that is away is waited for."""
+        self._tasks = [asyncio.create_task(self._follow_for_ever())]
+
+    async def stop(self) -> None:
+        """Stop following; look-ups become stale. Waiters are left waiting."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def look_up(self, number: str) -> ViewAnswer:
+        """What is known of a canonical number, and whether it may be relied on; never waits."""
+        key = number.encode("ascii")
+        view = self._partitions[partition_of(key, self._config.partitions)]
+        freshness, true_at, age_ms = self._freshness(view)
+        return ViewAnswer(self._state(view, key), freshness, view.number, true_at, age_ms)
+
+    @property
+    def loaded(self) -> bool:
+        """True if every partition was read to its end."""
+        return not self._failed and all(view.loaded for view in self._partitions)
+
+    def status(self) -> list[PartitionStatus]:
+        """Every partition, in order."""
+        return [
+            PartitionStatus(view.number, *self._freshness(view), len(view.bodies))
+            for view in self._partitions
+        ]
+
+    async def wait_until(self, topic: str, partition: int, offset: int) -> None:
+        """Return once look-ups include the record at `offset` of a source partition.
+
+        Waits for as long as it takes: set a time-out around it.
+        """
+        while not self._includes(topic, partition, offset):
+            changed = self._changed
+            await changed.wait()
+
+    async def wait_until_loaded(self) -> None:
+        """Return once every partition was read to its end; set a time-out around it."""
+        while not self.loaded:
+            changed = self._changed
+            await changed.wait()
+
+    def _includes(self, topic: str, partition: int, offset: int) -> bool:
+        log_id = self._log_ids.get(topic)
+        if log_id is None:
+            return False
+        applied = self._partitions[partition].applied.get((topic, log_id))
+        return applied is not None and applied.offset_last >= offset
+
+    def _state(self, view: PartitionView, key: bytes) -> SubjectState:
+        body = view.bodies.get(key)
+        state = EMPTY if body is None else decode_state_body(body)
+        if view.any_erased:
+            erased = view.bodies.get(self._token_key(key))
+            if erased is not None:
+                state = merge(state, decode_state_body(erased))
+        return state
+
+    def _freshness(self, view: PartitionView) -> tuple[Freshness, int | None, int | None]:
+        true_at = view.true_at
+        if true_at is None:
+            unloaded = self._failed or not view.loaded
+            return Freshness.UNLOADED if unloaded else Freshness.STALE, None, None
+        age_ms = (self._clock_us() - true_at) // 1000
+        if self._failed or not view.loaded:
+            return Freshness.UNLOADED, true_at, age_ms
+        offset_max_ms = self._config.clock_offset_max_ms
+        in_time = -offset_max_ms <= age_ms <= self._config.view_max_age_ms
+        fresh = in_time and view.clocks_agree(offset_max_ms)
+        return Freshness.FRESH if fresh else Freshness.STALE, true_at, age_ms
+
+    def _unloaded(self) -> list[PartitionView]:
+        return [PartitionView(number, self._token_key) for number in range(self._config.partitions)]
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _follow_for_ever(self) -> None:
+        backoff_s = _BACKOFF_FIRST_S
+        while True:
+            try:
+                await self._follow_one_incarnation()
+                backoff_s = _BACKOFF_FIRST_S
+            except Corrupt:
+                # Skipping what can't be read could lose a restriction: nothing is answered then.
+                self._failed = True
+                log.critical("view_failed", exc_info=True)
+                raise
+            except (KafkaError, ConsentError) as problem:
+                log.warning("view_interrupted", error=type(problem).__name__)
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
+
+    async def _follow_one_incarnation(self) -> None:
+        """Follow until a topic is another one, or an error. Keeps what was merged."""
+        log_ids = await self._config.log_ids(self._topics)
+        if self._log_ids and log_ids[TOPIC] != self._log_ids[TOPIC]:
+            log.warning("suppression_topic_is_another")
+            self._partitions = self._unloaded()
+        self._log_ids = log_ids
+        consumer = self._consumer()
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await consumer.start()
+            tasks.append(asyncio.create_task(self._follow(consumer)))
+            tasks.append(asyncio.create_task(self._until_another_log()))
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await consumer.stop()
+
+    async def _until_another_log(self) -> None:
+        log_ids = self._log_ids
+        while log_ids == self._log_ids:
+            await asyncio.sleep(self._config.log_check_ms / 1000)
+            log_ids = await self._config.log_ids(self._topics)
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        targets = [TopicPartition(TOPIC, view.number) for view in self._partitions]
+        consumer.assign(targets)
+        for target, view in zip(targets, self._partitions, strict=True):
+            consumer.seek(target, view.offset_next)
+        while True:
+            found = await consumer.getmany(
+                timeout_ms=self._config.fetch_wait_ms,
+                max_records=self._config.read_records_max,
+            )
+            now_ms = self._clock_us() // 1000
+            for target, records in found.items():
+                self._partitions[target.partition].take(records, now_ms)
+            for target, view in zip(targets, self._partitions, strict=True):
+                view.offset_next = await consumer.position(target)
+                end = consumer.highwater(target)
+                if not view.loaded and end is not None and view.offset_next >= end:
+                    view.loaded = True
+                    log.info("view_partition_loaded", partition=view.number, keys=len(view.bodies))
+            self._notify()
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        config = self._config
+        return AIOKafkaConsumer(
+            bootstrap_servers=config.bootstrap,
+            client_id=config.client_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=config.fetch_wait_ms,
+            max_partition_fetch_bytes=config.partition_fetch_bytes_max,
+            request_timeout_ms=config.request_timeout_ms,
+            **config.options,
+        )
