@@ -133,7 +133,9 @@ class TableRows:
             return self
         kept = [row for row, offset in enumerate(self.offsets) if offset not in offsets]
         return TableRows(
-            self.table, [self.offsets[row] for row in kept], self.rows.take(pyarrow.array(kept))
+            self.table,
+            [self.offsets[row] for row in kept],
+            self.rows.take(pyarrow.array(kept, pyarrow.int64())),
         )
 
 

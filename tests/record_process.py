@@ -49,6 +49,7 @@ class Plan:
     hold_after: str = ""
     hold_file: str = ""
     session_s: float = 6.0
+    rebalance_s: float = 6.0
     fetch_wait_ms: int = 50
     batch_records_max: int = 5_000
     insert_timeout_ms: int = 10_000
@@ -72,12 +73,16 @@ def config_of(plan: Plan) -> RecordConfig:
             group_id=plan.group,
             bootstrap_servers=plan.bootstrap,
             timeouts=GroupTimeouts(
-                session_s=plan.session_s, heartbeat_s=1.0, rebalance_s=6.0, request_s=20.0
+                session_s=plan.session_s,
+                heartbeat_s=0.5,
+                rebalance_s=plan.rebalance_s,
+                request_s=20.0,
             ),
             fetch=FetchLimits(wait_ms=plan.fetch_wait_ms),
             batch=BatchLimits(records_max=plan.batch_records_max, bytes_max=4_194_304),
             stall=record_stall_limits(),
             commit_interval_s=0.2,
+            drain_timeout_s=1.0,
         ),
         store=StoreParameters(
             url=plan.store_url,
@@ -115,6 +120,7 @@ class _Steps:
         if step == plan.hold_after:
             with self._held:
                 waiting = threading.Event()
+                print("holding", flush=True)
                 while Path(plan.hold_file).exists():
                     waiting.wait(HOLD_FILE_POLL_S)
 
