@@ -38,6 +38,7 @@ from streams.config import (
     GroupTimeouts,
     StallLimits,
 )
+from streams.project import ProjectConfig
 from streams.record import RecordConfig, record_stall_limits
 from streams.worker import WorkerOptions
 
@@ -131,12 +132,14 @@ def prepare_store(settings: Settings) -> tuple[Migration, ...]:
 
 async def rebuild_suppression(settings: Settings) -> RebuildReport:
     """Fold all of the history into the suppression topic."""
+    keys = load_keys(settings)
     store = Store.connect(store_parameters(settings))
     try:
-        replay = HistoryReplay(store, load_keys(settings).dead_letters)
+        replay = HistoryReplay(store, keys.dead_letters)
         config = RebuildConfig(
             bootstrap=settings.kafka_bootstrap,
             partitions=keyed_partitions(settings),
+            suppression_key=keys.suppression,
             nonce=os.urandom(_NONCE_BYTES),
             options=broker_security(settings).aiokafka_options(),
         )
@@ -164,6 +167,18 @@ def record_config(settings: Settings) -> RecordConfig:
         log_ids=LogIds(admin_connection(settings)).of,
         keyed_partitions=keyed_partitions(settings),
         history=HistorySettings(cutter=cutter, tail=tail),
+    )
+
+
+def project_config(settings: Settings) -> ProjectConfig:
+    """What `worker project` is made of."""
+    return ProjectConfig(
+        app=app_config(settings, "project", stall_limits(settings)),
+        keys=load_keys(settings),
+        log_ids=LogIds(admin_connection(settings)).of,
+        keyed_partitions=keyed_partitions(settings),
+        data_dir=settings.data_dir / "project",
+        embedded_broker=settings.embedded,
     )
 
 

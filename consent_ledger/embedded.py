@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import consent_ledger
-from consent.errors import ConsentError
+from consent.errors import Retryable
 from consent_ledger.child import ChildSpec, LogLimits
 from consent_ledger.settings import LOOPBACK, Settings, variable_name
 from consent_ledger.supervisor import Observer, Supervisor, SupervisorLimits
@@ -45,7 +45,7 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 
 
 @dataclass(eq=False)
-class DirectoryInUse(ConsentError):
+class DirectoryInUse(Retryable):
     """Another `up` works on the same data folder; nothing was started or changed."""
 
     data_dir: Path
@@ -59,7 +59,7 @@ class DirectoryInUse(ConsentError):
 
 
 @dataclass(eq=False)
-class PortTaken(ConsentError):
+class PortTaken(Retryable):
     """A port that the deployment needs belongs to another process; nothing was started."""
 
     port: int
@@ -73,7 +73,7 @@ class PortTaken(ConsentError):
 
 
 @dataclass(eq=False)
-class BrokerMissing(ConsentError):
+class BrokerMissing(Retryable):
     """The embedded broker's program can't be found on this machine."""
 
     detail: str
@@ -249,6 +249,8 @@ def _environment(settings: Settings) -> dict[str, str]:
         **settings.environment(),
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
+        # A record that can't be decoded is expected, and no reason for a page of Rust frames.
+        "RUST_BACKTRACE": "0",
     }
 
 

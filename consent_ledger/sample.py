@@ -19,6 +19,16 @@ SEED: Final = 20261122
 PEOPLE: Final = 620
 HERO_NUMBER: Final = "+14155550123"
 HERO_SELLER: Final = "acme-solar"
+HERO_CHECK: Final[Mapping[str, Any]] = {
+    "number": HERO_NUMBER,
+    "seller_id": HERO_SELLER,
+    "purpose": "MARKETING",
+    "call_mode": "PRERECORDED",
+    "dial_mode": "PREDICTIVE",
+    "party": "CONSUMER",
+    "states": ["US-CA"],
+}
+"""May a machine call HERO_NUMBER with a recorded message? Only with its written agreement."""
 BEGIN: Final = datetime(2026, 8, 24, 14, 0, tzinfo=UTC)
 DAYS: Final = 84
 

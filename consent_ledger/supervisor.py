@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from consent.errors import ConsentError
+from consent.errors import Retryable
 from consent_ledger.child import Child, ChildSpec, LogLimits
 
 _POLL_MS = 50
@@ -34,7 +34,7 @@ class SupervisorLimits:
 
 
 @dataclass(eq=False)
-class CrashLoop(ConsentError):
+class CrashLoop(Retryable):
     """A process keeps dying, or said that starting it again is useless. Everything is stopped."""
 
     name: str

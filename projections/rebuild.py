@@ -13,7 +13,7 @@ whose original has expired.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,19 +21,17 @@ from typing import Any, Final
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from consent.codec import frame
-from consent.contracts import contracts
 from consent.folding import Log, lift_batch, needed_columns
 from consent.intake import Origin, read_batch
 from consent.lift import Position, applied_entry, unreadable_entries
 from consent.partitioning import partition_of
-from consent.state_bytes import apply_entries
-from consent.state_codec import STATE
+from consent.state_bytes import apply_entries, is_erased, merge_bodies
 from projections.replay import HistoryReplay, StoredFact
+from projections.suppression_fold import framed_state, token_key_of
+from projections.suppression_log import TOPIC
 
 log = structlog.get_logger(__name__)
 
-TOPIC: Final = "suppression"
 _APPLIED: Final = "applied"
 
 States = dict[bytes, bytes]
@@ -43,11 +41,13 @@ States = dict[bytes, bytes]
 class RebuildConfig:
     """Where to write. `partitions` is the count of every number-keyed topic.
 
-    `options` are aiokafka's security arguments; `nonce` is 16 random bytes of this process.
+    `suppression_key` names the states of erased people. `options` are aiokafka's security
+    arguments; `nonce` is 16 random bytes of this process.
     """
 
     bootstrap: str
     partitions: int
+    suppression_key: bytes = field(repr=False)
     nonce: bytes = field(repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     in_flight_max: int = 5_000
@@ -78,65 +78,95 @@ async def rebuild(replay: HistoryReplay, config: RebuildConfig) -> RebuildReport
     partitions = await asyncio.to_thread(replay.partitions)
     if not partitions:
         return report
+    strays: States = {}
     async with _producer(config) as producer:
         for partition in partitions:
-            states: States = {}
-            for facts in replay.batches(partition):
-                await asyncio.to_thread(_fold, facts, states, config, report)
-            await _produce(producer, states, config)
-            report.numbers += len(states)
-            log.info("partition_rebuilt", partition=partition, numbers=len(states))
+            folding = _Folding(partition, config, report)
+            await asyncio.to_thread(folding.take_all, replay)
+            await _produce(producer, folding.states, config)
+            report.numbers += len(folding.states)
+            _add(strays, folding.strays)
+            log.info("partition_rebuilt", partition=partition, numbers=len(folding.states))
+        for home in {partition_of(number, config.partitions) for number in strays}:
+            folding = _Folding(home, config, RebuildReport())
+            await asyncio.to_thread(folding.take_all, replay)
+            own = {number: body for number, body in folding.states.items() if number in strays}
+            _add(own, {n: b for n, b in strays.items() if _home(n, config) == home})
+            await _produce(producer, own, config, again=True)
     return report
 
 
-def _fold(
-    facts: Sequence[StoredFact], states: States, config: RebuildConfig, report: RebuildReport
-) -> None:
-    """Merge facts of one log, topic and partition, in offset order, into the states."""
-    report.facts += len(facts)
-    report.facts_of_erased += sum(fact.number is None and not fact.opted_out for fact in facts)
-    for fact in facts:
-        if fact.opted_out:
-            _fold_opt_out(fact, states, report)
-    readable = [fact for fact in facts if fact.number is not None and not fact.opted_out]
-    homes: dict[int, list[StoredFact]] = {}
-    for fact in readable:
-        homes.setdefault(partition_of(fact.key, config.partitions), []).append(fact)
-    for home, records in homes.items():
-        _fold_records(records, home, states, config, report)
+class _Folding:
+    """The states that one partition of the history amounts to.
+
+    A number's state is written in its own partition and in one piece. What was recorded elsewhere,
+    because a publisher had placed it wrongly, is kept apart as `strays`.
+    """
+
+    def __init__(self, partition: int, config: RebuildConfig, report: RebuildReport) -> None:
+        self.states: States = {}
+        self.strays: States = {}
+        self._partition = partition
+        self._config = config
+        self._report = report
+
+    def take_all(self, replay: HistoryReplay) -> None:
+        """Fold every record of the partition."""
+        for facts in replay.batches(self._partition):
+            self._take(facts)
+
+    def _take(self, facts: Sequence[StoredFact]) -> None:
+        """Fold facts of one log and topic."""
+        self._report.facts += len(facts)
+        homes: dict[int, list[StoredFact]] = {}
+        for fact in facts:
+            if fact.opted_out:
+                self._take_opt_out(fact)
+            elif fact.number is None:
+                self._report.facts_of_erased += 1
+            else:
+                homes.setdefault(_home(fact.key, self._config), []).append(fact)
+        for home, records in homes.items():
+            self._take_records(records, home)
+
+    def _take_records(self, records: Sequence[StoredFact], home: int) -> None:
+        place = records[0].position
+        recorded_at = [record.position.recorded_at for record in records]
+        origin = Origin(place.topic, home, self._config.partitions)
+        reading = read_batch(records, origin, self._config.nonce, needed_columns, recorded_at)
+        for problem in reading.unreadable:
+            # It was readable when history took it. An opt-out is applied, as one of everything.
+            self._report.unreadable_now += 1
+            where = _place(records[problem.index].position)
+            log.error("stored_record_unreadable", reason=problem.reason, **where)
+        log_partition = Log(place.topic, place.log_id, place.partition)
+        for key, entries in lift_batch(reading, records, recorded_at, log_partition).items():
+            if home == self._partition:
+                self.states[key] = apply_entries(self.states.get(key), entries)
+            else:
+                # It was forwarded: the copy in its own partition says what is applied there.
+                said = [entry for entry in entries if entry[0] != _APPLIED]
+                self.strays[key] = apply_entries(self.strays.get(key), said)
+
+    def _take_opt_out(self, fact: StoredFact) -> None:
+        if fact.number is None:
+            self._report.opt_outs_lost += 1
+            log.error("opt_out_lost", **_place(fact.position))
+            return
+        entries = [*unreadable_entries(fact.position), applied_entry(fact.position)]
+        here = _home(fact.key, self._config) == self._partition
+        states = self.states if here else self.strays
+        states[fact.key] = apply_entries(states.get(fact.key), entries)
 
 
-def _fold_records(
-    records: Sequence[StoredFact],
-    home: int,
-    states: States,
-    config: RebuildConfig,
-    report: RebuildReport,
-) -> None:
-    place = records[0].position
-    recorded_at = [record.position.recorded_at for record in records]
-    origin = Origin(place.topic, home, config.partitions)
-    reading = read_batch(records, origin, config.nonce, needed_columns, recorded_at)
-    for problem in reading.unreadable:
-        # It was readable when history took it. An opt-out is still applied, as one of everything.
-        report.unreadable_now += 1
-        where = _place(records[problem.index].position)
-        log.error("stored_record_unreadable", reason=problem.reason, **where)
-    log_partition = Log(place.topic, place.log_id, place.partition)
-    for key, entries in lift_batch(reading, records, recorded_at, log_partition).items():
-        if home != place.partition:
-            # It was forwarded: the copy in its own partition says what is applied there.
-            entries = [entry for entry in entries if entry[0] != _APPLIED]
-        states[key] = apply_entries(states.get(key), entries)
+def _add(states: States, more: States) -> None:
+    for number, body in more.items():
+        held = states.get(number)
+        states[number] = body if held is None else merge_bodies(held, body)
 
 
-def _fold_opt_out(fact: StoredFact, states: States, report: RebuildReport) -> None:
-    if fact.number is None:
-        report.opt_outs_lost += 1
-        log.error("opt_out_lost", **_place(fact.position))
-        return
-    entries = [*unreadable_entries(fact.position), applied_entry(fact.position)]
-    states[fact.key] = apply_entries(states.get(fact.key), entries)
+def _home(number: bytes, config: RebuildConfig) -> int:
+    return partition_of(number, config.partitions)
 
 
 def _place(position: Position) -> dict[str, Any]:
@@ -165,21 +195,23 @@ async def _producer(config: RebuildConfig) -> AsyncIterator[AIOKafkaProducer]:
         await producer.stop()
 
 
-async def _produce(producer: AIOKafkaProducer, states: States, config: RebuildConfig) -> None:
-    schema_id = contracts().record(STATE).schema_id
-    for keys in _chunks(list(states), config.in_flight_max):
+async def _produce(
+    producer: AIOKafkaProducer, states: States, config: RebuildConfig, *, again: bool = False
+) -> None:
+    """Write states by number, those of erased people under their token.
+
+    `again`: states of these numbers may have been written before it was known that they are erased.
+    """
+    token_key = token_key_of(config.suppression_key)
+    rows: list[tuple[bytes, bytes, bytes | None]] = []
+    for number, body in states.items():
+        erased = is_erased(body)
+        rows.append((number, token_key(number) if erased else number, framed_state(body)))
+        if erased and again:
+            rows.append((number, number, None))
+    for start in range(0, len(rows), config.in_flight_max):
         waiting = [
-            await producer.send(
-                TOPIC,
-                key=key,
-                value=frame(schema_id, states[key]),
-                partition=partition_of(key, config.partitions),
-            )
-            for key in keys
+            await producer.send(TOPIC, key=key, value=value, partition=_home(number, config))
+            for number, key, value in rows[start : start + config.in_flight_max]
         ]
         await asyncio.gather(*waiting)
-
-
-def _chunks(keys: list[bytes], size: int) -> Iterator[list[bytes]]:
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]

@@ -24,7 +24,7 @@ from consent.folding import Log, lift_batch, needed_columns
 from consent.intake import Origin, read_batch
 from consent.partitioning import partition_of
 from consent.privacy import Keys
-from consent.state_bytes import apply_entries, merge_bodies
+from consent.state_bytes import apply_entries, is_erased, merge_bodies
 from consent_ledger.adapters import topic_administration
 from consent_ledger.adapters.topic_administration import AdminConnection, TopicLayout
 from projections.clickhouse import Store, StoreParameters
@@ -33,6 +33,7 @@ from projections.history_rows import BlockWork, rows_of
 from projections.migration import load_migrations, migrate
 from projections.rebuild import RebuildConfig, rebuild
 from projections.replay import HistoryReplay
+from projections.suppression_fold import token_key_of
 from tests.brokers import Broker, embedded_broker, free_port
 from tests.strategies import BROKER_TIME_US, Raw, random_event, raw_of
 
@@ -134,7 +135,10 @@ def folded(logs: Logs) -> Bodies:
             states[key] = apply_entries(states.get(key), entries)
         for forward in reading.forwards:
             _fold_forwarded(origin, forward.key, forward.value, records[forward.index], states)
-    return states
+    token_key = token_key_of(KEYS.suppression)
+    return {
+        token_key(number) if is_erased(body) else number: body for number, body in states.items()
+    }
 
 
 def _fold_forwarded(
@@ -178,7 +182,11 @@ async def read_topic(broker: Broker) -> Bodies:
             idle = 0 if fetched else idle + 1
             for partition, records in fetched.items():
                 for record in records:
-                    assert partition_of(record.key, PARTITIONS) == partition.partition
+                    if record.key.startswith(b"+"):
+                        assert partition_of(record.key, PARTITIONS) == partition.partition
+                    if record.value is None:
+                        states.pop(record.key, None)
+                        continue
                     _schema_id, body = unframe(record.value)
                     held = states.get(record.key)
                     states[record.key] = body if held is None else merge_bodies(held, body)
@@ -192,7 +200,7 @@ def make_replay(store: Store, batch_records: int) -> HistoryReplay:
 
 
 def _config(broker: Broker) -> RebuildConfig:
-    return RebuildConfig(broker.bootstrap, PARTITIONS, NONCE)
+    return RebuildConfig(broker.bootstrap, PARTITIONS, KEYS.suppression, NONCE)
 
 
 @pytest.mark.embedded
@@ -208,6 +216,7 @@ async def test_states_come_back_as_they_were(
     expected = folded(logs)
     assert await read_topic(fresh_broker) == expected
     assert UNHEARD.encode() in expected and len(expected) > len(NUMBERS)
+    assert any(key.startswith(b"#") for key in expected)
     assert (report.opt_outs_lost, report.unreadable_now, report.facts_of_erased) == (0, 0, 0)
     assert 0 < report.facts <= facts
 

@@ -1,0 +1,87 @@
+"""Wiring of the HTTP API, as `consent_ledger.bootstrap` is of the workers."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from consent.errors import Rejected
+from consent_ledger.adapters.publisher import PublisherConfig
+from consent_ledger.api.authentication import is_loopback, load_api_keys
+from consent_ledger.api.checking import CheckSettings
+from consent_ledger.api.opening import DoorsConfig, packaged_rulebook
+from consent_ledger.api.parts import ApiConfig
+from consent_ledger.bootstrap import (
+    LogIds,
+    admin_connection,
+    broker_security,
+    keyed_partitions,
+    store_parameters,
+)
+from consent_ledger.keys import load_keys
+from consent_ledger.settings import Settings, variable_name
+from projections.view import ViewConfig
+
+_JOURNAL_FOLDER: Final = "decisions"
+
+
+def api_config(settings: Settings) -> ApiConfig:
+    """Limits and keys of the API. Rejected if anybody on the network could use it without a key."""
+    keys = None if settings.api_keys_file is None else load_api_keys(settings.api_keys_file)
+    if keys is None and not is_loopback(settings.serve_host):
+        remedy = f"Set {variable_name('api_keys_file')}, or listen on 127.0.0.1 only."
+        name = variable_name("serve_host")
+        raise Rejected("NO_AUTHENTICATION", name, settings.serve_host, remedy)
+    return ApiConfig(
+        keys=keys,
+        answer_after="recorded" if settings.embedded else None,
+        version=_version(),
+        body_bytes_max=settings.request_bytes_max,
+        request_timeout_ms=settings.request_timeout_ms,
+    )
+
+
+def doors_config(settings: Settings) -> DoorsConfig:
+    """What the parts behind the API's doors are made of."""
+    keys, security = load_keys(settings), broker_security(settings).aiokafka_options()
+    partitions, log_ids = keyed_partitions(settings), LogIds(admin_connection(settings)).of
+    return DoorsConfig(
+        publisher=PublisherConfig(
+            bootstrap=settings.kafka_bootstrap,
+            client_id="consent-ledger-serve",
+            idempotent=not settings.embedded,
+            security=security,
+        ),
+        view=ViewConfig(
+            bootstrap=settings.kafka_bootstrap,
+            partitions=partitions,
+            suppression_key=keys.suppression,
+            log_ids=log_ids,
+            options=security,
+            view_max_age_ms=settings.view_max_age_ms,
+            clock_offset_max_ms=settings.clock_skew_max_ms,
+        ),
+        store=store_parameters(settings),
+        rulebook=packaged_rulebook(),
+        history_key=keys.history,
+        check=CheckSettings(
+            profile=settings.rule_profile.upper(),
+            keyed_partitions=partitions,
+            region_default=settings.region_default,
+            recorded_settings=_recorded(settings),
+        ),
+        journal_folder=settings.data_dir / _JOURNAL_FOLDER if settings.embedded else None,
+    )
+
+
+def _recorded(settings: Settings) -> dict[str, str]:
+    """Settings that a decision depends on; they are written down with each."""
+    names = ("rule_profile", "view_max_age_ms", "clock_skew_max_ms", "region_default")
+    return {name: str(getattr(settings, name) or "") for name in names}
+
+
+def _version() -> str:
+    try:
+        return version("consent-ledger")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,80 @@
+"""`consent-ledger serve`: run the HTTP API as this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+import typer
+import uvicorn
+
+from consent_ledger.adapters import topic_administration
+from consent_ledger.api.app import create_app
+from consent_ledger.api.opening import doors
+from consent_ledger.bootstrap import admin_connection, adopt_registry_ids, topic_layout
+from consent_ledger.bootstrap_api import api_config, doors_config
+from consent_ledger.logging import configure_logging
+from consent_ledger.settings import Settings, load_settings
+
+log = structlog.get_logger(__name__)
+
+_UNAVAILABLE = 3
+_BACKLOG = 1_024
+_STOP_TIMEOUT_S = 10
+
+
+def command() -> None:
+    """Run the HTTP API until it is stopped with SIGTERM or Ctrl-C.
+
+    Takes events, answers checks, shows timelines; documentation is at /docs. Without a file of keys
+    it answers this machine only. Exit code 3 if brokers or store are away at the start.
+    """
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format, "serve")
+    asyncio.run(adopt_registry_ids(settings))
+    topic_administration.verify(admin_connection(settings), topic_layout(settings))
+    server = _Server(_uvicorn_config(settings))
+    server.run()
+    if not server.started:
+        log.error("serve_not_started", host=settings.serve_host, port=settings.serve_port)
+        raise typer.Exit(_UNAVAILABLE)
+
+
+class _Server(uvicorn.Server):
+    """Ends in order on a signal, without raising the signal again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        import signal
+
+        earlier: dict[int, Any] = {
+            number: signal.signal(number, self.handle_exit)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+
+def _uvicorn_config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(api_config(settings), doors(doors_config(settings))),
+        host=settings.serve_host,
+        port=settings.serve_port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        # One worker process: scaling is by more processes, each with its own view.
+        workers=1,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_STOP_TIMEOUT_S,
+    )

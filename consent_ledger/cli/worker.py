@@ -1,0 +1,59 @@
+"""`consent-ledger worker`: run one worker as this process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+import typer
+
+from consent_ledger.adapters import topic_administration
+from consent_ledger.bootstrap import (
+    admin_connection,
+    adopt_registry_ids,
+    prepare_store,
+    project_config,
+    record_config,
+    topic_layout,
+    worker_options,
+)
+from consent_ledger.logging import configure_logging
+from consent_ledger.settings import Settings, load_settings
+
+Name = Literal["project", "record"]
+
+
+def command(
+    name: Annotated[Name, typer.Argument(help="project: states; record: history.")],
+) -> None:
+    """Run one worker until it is stopped with SIGTERM or Ctrl-C.
+
+    `project` folds events into one state per number, which dialers consume; `record` writes the
+    history. Start as many of each as there are partitions, at most. Exit code 0 after a stop, 3 if
+    brokers or store are away at the start, 70 after a failure.
+    """
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format, f"worker-{name}")
+    asyncio.run(adopt_registry_ids(settings))
+    topic_administration.verify(admin_connection(settings), topic_layout(settings))
+    raise typer.Exit(_RUN[name](settings))
+
+
+def _project(settings: Settings) -> int:
+    from streams.project import run_project_worker
+
+    return run_project_worker(
+        project_config(settings), worker_options(settings, settings.project_port)
+    )
+
+
+def _record(settings: Settings) -> int:
+    from streams.record import run_record_worker
+
+    prepare_store(settings)
+    return run_record_worker(
+        record_config(settings), worker_options(settings, settings.record_port)
+    )
+
+
+_RUN = {"project": _project, "record": _record}
