@@ -54,15 +54,15 @@ _PASSING = frozenset(
         "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
     )
 )
-_READ_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class StoreParameters:
     """Where the store is and how long to wait for it.
 
-    `url` is `http://host:port` or `https://host:port`. `compress` pays off beyond one machine
-    only. `rows_max` bounds one insert, so that it stays one block and thereby one part.
+    `url` is `http://host:port` or `https://host:port`. A statement is ended by the server at its
+    time-out; `read_grace_ms` later it is given up. `rows_max` bounds one insert, so that it stays
+    one block and thereby one part. `compress` pays off beyond one machine only.
     """
 
     url: str
@@ -72,6 +72,7 @@ class StoreParameters:
     connect_timeout_ms: int = 5_000
     query_timeout_ms: int = 30_000
     insert_timeout_ms: int = 30_000
+    read_grace_ms: int = 5_000
     rows_max: int = 1_000_000
     connections_max: int = 8
     compress: bool = False
@@ -97,7 +98,8 @@ class Store:
         """
         address = urlsplit(parameters.url)
         pool = get_pool_manager(maxsize=parameters.connections_max, retries=0)
-        timeout_ms = max(parameters.query_timeout_ms, parameters.insert_timeout_ms)
+        statement_ms = max(parameters.query_timeout_ms, parameters.insert_timeout_ms)
+        read_s = (statement_ms + parameters.read_grace_ms) / 1000
         with _translated("connect"):
             client = clickhouse_connect.get_client(
                 interface=address.scheme,
@@ -107,7 +109,7 @@ class Store:
                 password=parameters.password,
                 compress=parameters.compress,
                 connect_timeout=math.ceil(parameters.connect_timeout_ms / 1000),
-                send_receive_timeout=math.ceil(timeout_ms / 1000 + _READ_GRACE_S),
+                send_receive_timeout=math.ceil(read_s),
                 query_retries=0,
                 client_name="consent-ledger",
                 autogenerate_session_id=False,
@@ -117,9 +119,7 @@ class Store:
             )
         http = cast(HttpClient, client)
         http.http_retries = 0
-        http.timeout = urllib3.Timeout(
-            connect=parameters.connect_timeout_ms / 1000, read=timeout_ms / 1000 + _READ_GRACE_S
-        )
+        http.timeout = urllib3.Timeout(connect=parameters.connect_timeout_ms / 1000, read=read_s)
         client.database = parameters.database
         return cls(client, parameters, pool)
 

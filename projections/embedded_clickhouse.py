@@ -8,9 +8,9 @@ Owns the process: its data directory and lock, start, readiness, stop. What hold
 - One process has a data directory; a second one is refused before it touches anything.
 - Clients can't read or write files, reach other hosts, run commands or stop the server by SQL.
   It is meant for one machine's own processes all the same: put no untrusted client in front of it.
-- Differences from a server: no users or roles, one engine zone (UTC), no `compress=1` framing, no
-  external data, `query_id` is echoed but `KILL QUERY` knows other ids, statements of more than one
-  part are refused, and results in formats that can't be streamed are bounded.
+- Differences from a server: no users or roles, one engine zone (UTC), no tables in the database
+  `default`, no `compress=1` framing, no external data, `query_id` is echoed but `KILL QUERY` knows
+  other ids, results in formats that can't be streamed are bounded, and web pages are refused.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
+import math
 import os
 import shutil
 import signal
@@ -33,8 +34,8 @@ import structlog
 import uvicorn
 
 from projections.embedded_clickhouse_engine import Engine, EngineLimits
-from projections.embedded_clickhouse_http import Front, FrontLimits
-from projections.embedded_clickhouse_request import Credentials
+from projections.embedded_clickhouse_http import AdmissionLimits, Front, FrontLimits
+from projections.embedded_clickhouse_request import Credentials, RequestLimits
 from projections.embedded_clickhouse_run import RunLimits, Runner
 from projections.embedded_clickhouse_sessions import SessionLimits, Sessions
 from projections.embedded_clickhouse_wire import ClickHouseError
@@ -44,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 _LOCK_FILE = "embedded-clickhouse.lock"
 _BACKLOG = 256
-_EXIT_STARTED_NOT = 3
+_EXIT_NOT_STARTED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,29 +91,74 @@ def serve(config: EmbeddedClickHouse) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from a command line; returns the exit code: 0 stopped in order, 3 could not start."""
-    parser = argparse.ArgumentParser(
-        prog="embedded_clickhouse", description="ClickHouse in one process, over HTTP."
-    )
-    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the data")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=18_123, help="port to listen on, 0: any")
-    parser.add_argument("--user", default="default", help="user name that clients must give")
-    parser.add_argument("--password-file", type=Path, help="file with the password, none: empty")
-    given = parser.parse_args(argv)
+    given = _parser().parse_args(argv)
     try:
-        password = given.password_file.read_text().strip() if given.password_file else ""
-        serve(
-            EmbeddedClickHouse(
-                data_dir=given.data_dir,
-                host=given.host,
-                port=given.port,
-                credentials=Credentials(given.user, password),
-            )
-        )
+        serve(_configured(given))
     except (DataDirectoryInUse, PortTaken, ClickHouseError, OSError) as refused:
         print(f"embedded ClickHouse can't start: {refused}", file=sys.stderr)
-        return _EXIT_STARTED_NOT
+        return _EXIT_NOT_STARTED
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    request, admission, engine = RequestLimits(), AdmissionLimits(), EngineLimits()
+    parser = argparse.ArgumentParser(
+        prog="embedded_clickhouse",
+        description="ClickHouse in one process, over HTTP.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data-dir", type=Path, required=True, help="folder of the data")
+    add("--host", default="127.0.0.1", help="address to listen on")
+    add("--port", type=int, default=18_123, help="port to listen on, 0: any")
+    add("--user", default="default", help="user name that clients must give")
+    add("--password-file", type=Path, help="file with the password, none: empty")
+    for option, default, meaning in (
+        ("--body-bytes-max", request.body_bytes_max, "largest request body, in bytes"),
+        ("--body-timeout-ms", request.body_timeout_ms, "longest wait for a whole body"),
+        ("--query-timeout-ms", request.query_timeout_ms, "longest time of one statement"),
+        ("--reads-max", admission.reads_max, "reads that run at once"),
+        ("--changes-max", admission.changes_max, "inserts and other changes that run at once"),
+        ("--waiting-max", admission.waiting_max, "statements of each sort that wait"),
+        ("--wait-timeout-ms", admission.wait_timeout_ms, "longest wait of a statement"),
+        ("--memory-bytes-max", engine.memory_bytes_max, "memory of the engine, in bytes"),
+    ):
+        add(option, type=_positive, default=default, help=meaning)
+    return parser
+
+
+def _configured(given: argparse.Namespace) -> EmbeddedClickHouse:
+    password = given.password_file.read_text().strip() if given.password_file else ""
+    return EmbeddedClickHouse(
+        data_dir=given.data_dir,
+        host=given.host,
+        port=given.port,
+        credentials=Credentials(given.user, password),
+        engine=EngineLimits(
+            memory_bytes_max=given.memory_bytes_max,
+            query_memory_bytes_max=given.memory_bytes_max // 2,
+        ),
+        front=FrontLimits(
+            admission=AdmissionLimits(
+                reads_max=given.reads_max,
+                changes_max=given.changes_max,
+                waiting_max=given.waiting_max,
+                wait_timeout_ms=given.wait_timeout_ms,
+            ),
+            request=RequestLimits(
+                body_bytes_max=given.body_bytes_max,
+                body_timeout_ms=given.body_timeout_ms,
+                query_timeout_ms=given.query_timeout_ms,
+            ),
+        ),
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 class _Server(uvicorn.Server):
@@ -134,23 +180,29 @@ def _run_server(front: Front, listener: socket.socket, config: EmbeddedClickHous
             date_header=False,
             proxy_headers=False,
             timeout_keep_alive=config.keep_alive_s,
-            timeout_graceful_shutdown=max(1, config.stop_timeout_ms // 2000),
+            timeout_graceful_shutdown=math.ceil(config.stop_timeout_ms / 2_000),
         )
     )
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        if config.handle_signals:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, _ask_to_stop, server)
+        asked = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT) if config.handle_signals else ():
+            loop.add_signal_handler(number, asked.set)
+        stopper = asyncio.create_task(_stop_when(asked, server, front, config.stop_timeout_ms // 4))
         await server.serve(sockets=[listener])
+        stopper.cancel()
 
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(run())
 
 
-def _ask_to_stop(server: uvicorn.Server) -> None:
+async def _stop_when(
+    asked: asyncio.Event, server: uvicorn.Server, front: Front, grace_ms: int
+) -> None:
+    await asked.wait()
     server.should_exit = True
+    await front.end_statements(grace_ms)
 
 
 def _close(front: Front, sessions: Sessions, engine: Engine, timeout_ms: int) -> None:

@@ -72,7 +72,7 @@ class Engine:
     """
 
     def __init__(self, directory: Path, limits: EngineLimits) -> None:
-        self._directory = directory
+        self._directory = directory.absolute()
         self._limits = limits
         self._module: Any = None
         self._anchor: Any = None
@@ -85,6 +85,8 @@ class Engine:
         The engine's own zone is UTC whatever the machine's is: that of a DateTime must not
         depend on where the data directory was opened.
         """
+        if "?" in str(self._directory):
+            raise ClickHouseError(36, "BAD_ARGUMENTS", "The data path must not contain '?'")
         os.environ["TZ"] = "UTC"
         self._module = importlib.import_module("chdb._chdb")
         (self._directory / "data").mkdir(parents=True, exist_ok=True)
@@ -102,11 +104,12 @@ class Engine:
         """A connection of its own; the caller closes it."""
         return Connection(self._module.connect(str(self._directory / "data")))
 
-    def kill(self, tag: str) -> None:
-        """Cancel the statements that were tagged so; returns at once, none is no error."""
+    def kill(self, prefix: str) -> None:
+        """Cancel statements whose `log_comment` begins so; returns at once, none is no error."""
+        mine = f"startsWith(Settings['log_comment'], {quoted(prefix)})"
         connection = self.connect()
         try:
-            connection.run(f"KILL QUERY WHERE Settings['log_comment'] = {quoted(tag)} ASYNC")
+            connection.run(f"KILL QUERY WHERE {mine} ASYNC")
         finally:
             connection.close()
 

@@ -35,6 +35,7 @@ from projections.embedded_clickhouse_wire import ClickHouseError, http_status
 
 log = structlog.get_logger(__name__)
 
+_CANCEL_AGAIN_S = 0.25
 _CROSS_SITE = ("same-origin", "same-site", "cross-site")
 _OVERLOADED = (202, "TOO_MANY_SIMULTANEOUS_QUERIES")
 
@@ -133,11 +134,15 @@ class Front:
         except ClickHouseError as error:
             await self._send_error(send, error)
 
-    def close(self) -> bool:
-        """Wait for the workers' threads; False when some are still busy after what was allowed."""
+    async def end_statements(self, grace_ms: int) -> None:
+        """Give what runs so much time, then cancel it; each client gets its error."""
+        await asyncio.sleep(grace_ms / 1000)
+        await asyncio.to_thread(self._runner.cancel_all)
+
+    def close(self) -> None:
+        """Wait for the workers' threads to end."""
         for lane in (self._reads, self._changes):
             lane.executor.shutdown(wait=True, cancel_futures=True)
-        return True
 
     async def _query(self, scope: Any, headers: dict[str, str], receive: Any, send: Any) -> None:
         query_string: bytes = scope["query_string"]
@@ -183,7 +188,8 @@ class Front:
         )
         worker = loop.run_in_executor(lane.executor, self._run, request, reply)
         sender = asyncio.create_task(reply.send_to(send))
-        watcher = asyncio.create_task(self._watch(receive, request, reply, sender))
+        reads = lane is self._reads
+        watcher = asyncio.create_task(self._watch(receive, request, reply, sender, reads))
         try:
             await asyncio.shield(worker)
             await asyncio.wait([sender])
@@ -206,15 +212,25 @@ class Front:
             reply.fail(ClickHouseError(1002, "UNKNOWN_EXCEPTION", type(bug).__name__))
 
     async def _watch(
-        self, receive: Any, request: QueryRequest, reply: Reply, sender: asyncio.Task[None]
+        self,
+        receive: Any,
+        request: QueryRequest,
+        reply: Reply,
+        sender: asyncio.Task[None],
+        reads: bool,
     ) -> None:
-        """Notice a client that goes away; its reads are cancelled when it asked for that."""
+        """Notice a client that goes away; its read is cancelled if it asked for that.
+
+        A change goes on to its end, as on a server: who asked for it will ask again.
+        """
         while (await receive())["type"] != "http.disconnect":
             pass
         reply.abandon()
         sender.cancel()
-        if request.cancel_when_gone:
+        # Again and again until it has ended: it may not have begun yet.
+        while reads and request.cancel_when_gone:
             await asyncio.to_thread(self._runner.cancel, request)
+            await asyncio.sleep(_CANCEL_AGAIN_S)
 
     @contextlib.asynccontextmanager
     async def _body(self, receive: Any, headers: dict[str, str]) -> Any:

@@ -77,6 +77,10 @@ class Runner:
         """Cancel the statement of this request, if it runs."""
         self._engine.kill(_TAG_PREFIX + request.tag)
 
+    def cancel_all(self) -> None:
+        """Cancel every statement that runs."""
+        self._engine.kill(_TAG_PREFIX)
+
     @contextmanager
     def _connection(self, request: QueryRequest, statement: Statement) -> Iterator[Connection]:
         """A connection as the request wants it; what a session keeps is put back afterwards."""
@@ -211,12 +215,17 @@ def _refuse_changes(request: QueryRequest, statement: Statement) -> None:
 def _as_a_server_says(
     error: ClickHouseError, request: QueryRequest, statement: Statement | None
 ) -> ClickHouseError:
-    """The embedded engine looks for unknown tables of `default` among files, and is not allowed."""
-    unknown = error.name == "ACCESS_DENIED" and "grant READ ON FILE" in error.detail
-    reads = statement is not None and statement.kind in (Kind.SELECT, Kind.READ)
-    if unknown and reads and request.database in ("", "default"):
+    """The embedded engine lays its database `default` over files, which it is not allowed to read.
+
+    It says so for every table that is not there; clients must hear what they would of a server.
+    """
+    denied = error.name == "ACCESS_DENIED" and "grant READ ON FILE" in error.detail
+    if not denied or request.database not in ("", "default") or statement is None:
+        return error
+    if statement.kind in (Kind.SELECT, Kind.READ):
         return ClickHouseError(60, "UNKNOWN_TABLE", "Unknown table in database `default`.")
-    return error
+    hint = "The embedded engine keeps no tables in database `default`: create a database."
+    return ClickHouseError(error.code, error.name, hint)
 
 
 def _smaller(asked: str | None, limit: int) -> str:
