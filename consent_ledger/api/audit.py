@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import Controller, post
+from litestar.params import JSONBody
 
 from consent.numbers import canonical_number
 from consent_ledger.api.authentication import signed_in
@@ -19,7 +20,9 @@ class AuditController(Controller):
     guards = (signed_in,)
 
     @post("/timeline", summary="All events of a number, in order", status_code=200)
-    async def timeline(self, request: ApiRequest, data: TimelineRequest) -> TimelineAnswer:
+    async def timeline(
+        self, request: ApiRequest, data: JSONBody[TimelineRequest]
+    ) -> TimelineAnswer:
         """Every event and decision that history holds of a number, oldest first, in plain words.
 
         Holds what was recorded when it was asked; an event shows up about a second after it was

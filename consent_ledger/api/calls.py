@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import Controller, post
+from litestar.params import JSONBody
 
 from consent_ledger.api.authentication import signed_in
 from consent_ledger.api.checking import outcomes_of
@@ -24,7 +25,7 @@ class CallsController(Controller):
     guards = (signed_in,)
 
     @post("/check", summary="May this number be called now?", status_code=200)
-    async def check(self, request: ApiRequest, data: CheckRequest) -> CheckAnswer:
+    async def check(self, request: ApiRequest, data: JSONBody[CheckRequest]) -> CheckAnswer:
         """Allow, deny or unavailable, with the reasons, and how fresh the answer is.
 
         Only `allow` permits the call. The decision is an event of the ledger: an allow is answered
@@ -34,7 +35,9 @@ class CallsController(Controller):
         return await parts_of(request).checker.check(data, request.user)
 
     @post("/check-batch", summary="Up to 1,000 checks at once", status_code=200)
-    async def check_batch(self, request: ApiRequest, data: CheckBatchRequest) -> CheckBatchAnswer:
+    async def check_batch(
+        self, request: ApiRequest, data: JSONBody[CheckBatchRequest]
+    ) -> CheckBatchAnswer:
         """One answer per check, in order; a check that can't be read gets an error of its own."""
         request.user.require("dialer")
         checks_max = config_of(request).checks_per_request_max

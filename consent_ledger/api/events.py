@@ -13,7 +13,7 @@ import msgspec
 from litestar import Controller, Response, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from consent_ledger.api.acceptance import Acceptance
 from consent_ledger.api.authentication import signed_in
@@ -28,8 +28,8 @@ _BINARY_PREFIX: Final = "ce-"
 
 WaitParameter = Annotated[
     Wait | None,
-    Parameter(
-        query="wait",
+    QueryParameter(
+        name="wait",
         required=False,
         description="Answer only once dialers see the events (`projected`), or once history has "
         "them (`recorded`). Without it the answer comes when the broker has them.",

@@ -1,0 +1,200 @@
+"""The HTTP API in this process, served by a real server, around a running ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import uvicorn
+
+from consent_ledger.adapters.publisher import PublisherConfig
+from consent_ledger.api.app import create_app
+from consent_ledger.api.authentication import ApiKeys, Role, new_key
+from consent_ledger.api.checking import CheckSettings
+from consent_ledger.api.opening import DoorsConfig, doors, packaged_rulebook
+from consent_ledger.api.parts import ApiConfig
+from consent_ledger.bootstrap import LogIds, admin_connection, store_parameters
+from consent_ledger.keys import load_keys
+from consent_ledger.settings import Settings
+from projections.view import ViewConfig
+from tests.brokers import free_port
+from tests.ledger import PARTITIONS, Ledger
+
+READY_TIMEOUT_S = 60.0
+
+
+def settings_of(ledger: Ledger) -> Settings:
+    """The settings that the ledger's own processes have."""
+    prefix = "CONSENT_"
+    given = {
+        name.removeprefix(prefix).lower(): value
+        for name, value in ledger.environment.items()
+        if name.startswith(prefix)
+    }
+    return Settings(**given)
+
+
+def doors_of(ledger: Ledger, **changes: Any) -> DoorsConfig:
+    """Parts as `serve` opens them, with changes."""
+    settings = settings_of(ledger)
+    keys = load_keys(settings)
+    given: dict[str, Any] = {
+        "publisher": PublisherConfig(
+            settings.kafka_bootstrap, idempotent=ledger.broker.kind == "kafka"
+        ),
+        "view": ViewConfig(
+            bootstrap=settings.kafka_bootstrap,
+            partitions=PARTITIONS,
+            suppression_key=keys.suppression,
+            log_ids=LogIds(admin_connection(settings)).of,
+            view_max_age_ms=20_000,
+            clock_offset_max_ms=5_000,
+        ),
+        "store": store_parameters(settings),
+        "rulebook": packaged_rulebook(),
+        "history_key": keys.history,
+        "check": CheckSettings(keyed_partitions=PARTITIONS, region_default="US"),
+    }
+    return DoorsConfig(**{**given, **changes})
+
+
+@contextlib.asynccontextmanager
+async def served(
+    doors_config: DoorsConfig, config: ApiConfig | None = None, ready: bool = True
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server that runs with these parts; waits until it is ready."""
+    app = create_app(config or ApiConfig(region_default="US"), doors(doors_config))
+    port = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_level="error", access_log=False, lifespan="on")
+    )
+    running = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            while not server.started:
+                assert not running.done(), "the server did not start"
+                await asyncio.sleep(0.02)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            if ready:
+                await until_ready(client)
+            yield client
+    finally:
+        server.should_exit = True
+        await running
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    """Return once checks can be answered."""
+    async with asyncio.timeout(READY_TIMEOUT_S):
+        while (await client.get("/readyz")).status_code != 200:
+            await asyncio.sleep(0.05)
+
+
+def keys_of(*given: tuple[str, list[Role], list[str] | None]) -> tuple[ApiKeys, dict[str, str]]:
+    """Accepted keys, and the header value of each by name."""
+    made = {name: new_key(name, roles, sellers) for name, roles, sellers in given}
+    keys = ApiKeys(entry for _, entry in made.values())
+    return keys, {name: f"Bearer {token}" for name, (token, _) in made.items()}
+
+
+_lines = iter(range(100, 200))
+_codes = iter(code for code in range(201, 999) if code % 100 != 11)
+_current = {"code": next(_codes)}
+
+
+def fresh_number() -> str:
+    """A fictional number that no other test of this run has used."""
+    global _lines
+    line = next(_lines, None)
+    if line is None:
+        _current["code"] = next(_codes)
+        _lines = iter(range(100, 200))
+        line = next(_lines)
+    return f"+1{_current['code']}555{line:04d}"
+
+
+def ago(**delta: float) -> str:
+    """RFC 3339 of an instant before now."""
+    return (datetime.now(UTC) - timedelta(**delta)).isoformat()
+
+
+def ahead(**delta: float) -> str:
+    """RFC 3339 of an instant after now."""
+    return (datetime.now(UTC) + timedelta(**delta)).isoformat()
+
+
+def event(kind: str, number: str, **fields: Any) -> dict[str, Any]:
+    """A document of an event of a minute ago."""
+    return {
+        "type": kind,
+        "event_id": str(uuid.uuid4()),
+        "occurred_at": ago(minutes=1),
+        "number": number,
+        "seller_id": "acme",
+        "source": {"system": "tests", "channel": "API"},
+        **fields,
+    }
+
+
+def grant(number: str, **fields: Any) -> dict[str, Any]:
+    """Consent that permits a prerecorded marketing call of acme in the US."""
+    return event(
+        "ConsentGranted",
+        number,
+        **{
+            "occurred_at": ago(minutes=5),
+            "consent_kind": "PEWC",
+            "change": "GIVEN",
+            "purposes": ["MARKETING"],
+            "modes": ["PRERECORDED"],
+            "seller_named": True,
+            "number_named": True,
+            "authorises_automated": True,
+            "not_a_condition": True,
+            "request_copy_sha256": "5e" * 32,
+            "evidence": {
+                "name": "Jo Doe",
+                "wording": "I agree to prerecorded calls.",
+                "signature_method": "CHECKBOX",
+                "signature": "checked",
+                "request_copy_uri": "https://example.com/copy",
+                "consent_copy_uri": "https://example.com/copy",
+            },
+            **fields,
+        },
+    )
+
+
+def question(number: str, **fields: Any) -> dict[str, Any]:
+    """A check that `grant` permits."""
+    return {
+        "number": number,
+        "seller_id": "acme",
+        "purpose": "MARKETING",
+        "call_mode": "PRERECORDED",
+        "dial_mode": "PREDICTIVE",
+        **fields,
+    }
+
+
+async def ask(client: httpx.AsyncClient, number: str, **fields: Any) -> dict[str, Any]:
+    """The answer to a check."""
+    answer = await client.post("/v1/calls/check", json=question(number, **fields))
+    assert answer.status_code == 200, answer.text
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+async def publish(
+    client: httpx.AsyncClient, *documents: dict[str, Any], wait: str = "projected"
+) -> list[dict[str, Any]]:
+    """Publish documents and wait; all must be taken."""
+    answer = await client.post(f"/v1/events?wait={wait}", json=list(documents))
+    assert answer.status_code == 200, answer.text
+    results: list[dict[str, Any]] = answer.json()["results"]
+    return results

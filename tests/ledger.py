@@ -1,0 +1,131 @@
+"""A whole ledger for tests, made of the product's own processes around a given broker.
+
+The workers are started as an operator would start them; the HTTP API runs in this process, so
+that tests can open it with other limits and keys, or as `serve`, where the process itself matters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from tests.brokers import Broker, die_with_parent, free_port, wait_until
+
+PARTITIONS = 4
+START_TIMEOUT_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A running ledger: its settings as environment variables, and where its logs are."""
+
+    broker: Broker
+    environment: Mapping[str, str]
+    folder: Path
+    ports: Mapping[str, int]
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def api_url(self) -> str:
+        """Where `serve` answers."""
+        return f"http://127.0.0.1:{self.ports['serve']}"
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run one command of the product to its end."""
+        return subprocess.run(
+            command(*arguments),
+            env=dict(self.environment),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Start one process of the product and return when it is ready."""
+        log = (self.folder / f"{name}.log").open("ab")
+        self.processes[name] = subprocess.Popen(
+            command(*arguments),
+            env=dict(self.environment),
+            stdout=log,
+            stderr=log,
+            preexec_fn=die_with_parent,
+        )
+        log.close()
+        wait_until(lambda: self._is_ready(name), START_TIMEOUT_S, f"{name} to be ready")
+
+    def stop(self, name: str, kill: bool = False) -> int:
+        """End one process, in order or with SIGKILL; its exit code."""
+        process = self.processes.pop(name)
+        process.kill() if kill else process.terminate()
+        try:
+            return process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+    def log_of(self, name: str) -> str:
+        """What a process wrote so far."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def _is_ready(self, name: str) -> bool:
+        code = self.processes[name].poll()
+        assert code is None, f"{name} ended with {code}:\n{self.log_of(name)[-4000:]}"
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{self.ports[name]}/readyz").status_code == 200
+        return False
+
+
+def command(*arguments: str) -> list[str]:
+    """A command line of the product."""
+    return [sys.executable, "-m", "consent_ledger.cli.main", *arguments]
+
+
+@contextlib.contextmanager
+def running_ledger(
+    broker: Broker, clickhouse_url: str, folder: Path, **settings: str
+) -> Iterator[Ledger]:
+    """Topics, keys and both workers around a broker and a store; everything ends with the block."""
+    ports = {name: free_port() for name in ("project", "record", "serve")}
+    given = {
+        "DEPLOYMENT": "embedded" if broker.kind == "embedded" else "production",
+        "DATA_DIR": str(folder / "data"),
+        "KAFKA_BOOTSTRAP": broker.bootstrap,
+        "KAFKA_REPLICATION": "1",
+        "KAFKA_PARTITIONS_KEYED": str(PARTITIONS),
+        "CLICKHOUSE_URL": clickhouse_url,
+        "CLICKHOUSE_DATABASE": f"ledger_{ports['serve']}",
+        "BLOCK_BUCKET_MS": "1000",
+        "PROJECT_PORT": str(ports["project"]),
+        "RECORD_PORT": str(ports["record"]),
+        "SERVE_PORT": str(ports["serve"]),
+        "API_URL": f"http://127.0.0.1:{ports['serve']}",
+        "SESSION_TIMEOUT_MS": "6000",
+        "REBALANCE_TIMEOUT_MS": "4000",
+        **{name.upper(): value for name, value in settings.items()},
+    }
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("CONSENT_")},
+        **{f"CONSENT_{name}": value for name, value in given.items()},
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    ledger = Ledger(broker, environment, folder, ports)
+    try:
+        for arguments in (("keys", "init"), ("topics", "apply")):
+            done = ledger.run(*arguments)
+            assert done.returncode == 0, done.stderr or done.stdout
+        ledger.start("project", "worker", "project")
+        ledger.start("record", "worker", "record")
+        yield ledger
+    finally:
+        for name in list(ledger.processes):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                ledger.stop(name)
