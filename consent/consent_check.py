@@ -12,12 +12,12 @@ from typing import Any
 
 from consent.call_facts import CallFacts
 from consent.evidence import bits_of
-from consent.findings import NOT_APPLICABLE, Finding, Result
+from consent.findings import NOT_APPLICABLE, Finding, Result, UsedFacts
 from consent.state_entries import Grant, GrantKey
 from consent.zones import DAY_US
 
-_INCOMPLETE, _EXPIRED, _ELSEWHERE = 3, 2, 1
-"""How close a grant that does not do comes to one that does."""
+_FAR, _ELSEWHERE, _EXPIRED, _INCOMPLETE, _GOOD = range(5)
+"""How close a grant comes to what is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ConsentCheck:
 
     `evidence` is a conjunction of alternatives: of each set of bits at least one must be there.
     With `evidence_only` the check judges the evidence of a consent that is otherwise good, and
-    does not apply where there is none.
+    does not apply where there is none. Without an `incomplete_reason` the rule's own is given.
     """
 
     kinds: frozenset[str]
@@ -34,28 +34,23 @@ class ConsentCheck:
     evidence_names: tuple[str, ...]
     evidence_only: bool
     max_age_us: int | None
-    incomplete_reason: str
+    incomplete_reason: str | None
     scope_reason: str
     expired_reason: str
 
     def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
-        """Pass on the first good grant; else name what the closest one lacks."""
+        """Judge the grant that comes closest; of equally close ones, the newest."""
         closest: tuple[int, int, str] | None = None
-        closest_grant: Grant | None = None
+        grant_found: Grant | None = None
         for key, grant in facts.state.grants.items():
-            if key[3] not in self.kinds:
-                continue
-            closeness = self._closeness(facts, key, grant)
-            if closeness is None:
-                continue
-            if closeness > _INCOMPLETE:
-                return self._good(grant)
-            rank = (closeness, grant.at, grant.event_id)
-            if closest is None or rank > closest:
-                closest, closest_grant = rank, grant
-        if closest is None or closest_grant is None:
+            if key[3] in self.kinds:
+                closeness = self._closeness(facts, key, grant)
+                rank = (closeness, grant.at, grant.event_id)
+                if closeness and (closest is None or rank > closest):
+                    closest, grant_found = rank, grant
+        if closest is None or grant_found is None:
             return NOT_APPLICABLE if self.evidence_only else Finding(Result.FAILS)
-        return self._short(closest[0], closest_grant)
+        return self._found(closest[0], grant_found)
 
     def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
         """Where grants of these kinds begin and end."""
@@ -71,36 +66,31 @@ class ConsentCheck:
             ends.append((grant.signed_at or grant.at) + self.max_age_us)
         return min(ends, default=None)
 
-    def _closeness(self, facts: CallFacts, key: GrantKey, grant: Grant) -> int | None:
+    def _closeness(self, facts: CallFacts, key: GrantKey, grant: Grant) -> int:
         if grant.at > facts.at or not facts.same_world(key[0]):
-            return None
+            return _FAR
         ends_at = self._ends_at(grant)
         expired = ends_at is not None and ends_at <= facts.at
         if not facts.in_scope(key, grant):
-            return None if expired or facts.is_revoked(key, grant) else _ELSEWHERE
+            return _FAR if expired or facts.is_revoked(key, grant) else _ELSEWHERE
         if grant.at <= facts.revoked_at:
-            return None
+            return _FAR
         if expired:
             return _EXPIRED
         complete = all(grant.elements & alternatives for alternatives in self.evidence)
-        return _INCOMPLETE + 1 if complete else _INCOMPLETE
+        return _GOOD if complete else _INCOMPLETE
 
-    def _good(self, grant: Grant) -> Finding:
-        return Finding(Result.HOLDS, (("grant", grant.event_id), ("granted_at", grant.at)))
-
-    def _short(self, closeness: int, grant: Grant) -> Finding:
-        used: tuple[tuple[str, object], ...] = (
-            ("grant", grant.event_id),
-            ("granted_at", grant.at),
-        )
+    def _found(self, closeness: int, grant: Grant) -> Finding:
+        used: UsedFacts = (("grant", grant.event_id), ("granted_at", grant.at))
+        if closeness == _GOOD:
+            return Finding(Result.HOLDS, used)
         if closeness == _INCOMPLETE:
             lacking = tuple(
                 name
                 for name, alternatives in zip(self.evidence_names, self.evidence, strict=True)
                 if not grant.elements & alternatives
             )
-            used = (*used, ("lacking", lacking))
-            return Finding(Result.FAILS, used, self.incomplete_reason)
+            return Finding(Result.FAILS, (*used, ("lacking", lacking)), self.incomplete_reason)
         if self.evidence_only:
             return NOT_APPLICABLE
         if closeness == _EXPIRED:
@@ -115,14 +105,16 @@ def compile_consent(params: Mapping[str, Any]) -> ConsentCheck:
         [entry] if isinstance(entry, str) else entry
         for entry in params.get("evidence_required", ())
     ]
-    days = params.get("max_age_days")
+    days, evidence_only = params.get("max_age_days"), params.get("evidence_only", False)
     return ConsentCheck(
         kinds=frozenset(kind.upper() for kind in params["kinds"]),
         evidence=tuple(bits_of(names) for names in alternatives),
         evidence_names=tuple("|".join(names) for names in alternatives),
-        evidence_only=params.get("evidence_only", False),
+        evidence_only=evidence_only,
         max_age_us=None if days is None else days * DAY_US,
-        incomplete_reason=params.get("incomplete_reason", "CONSENT_EVIDENCE_INCOMPLETE"),
+        incomplete_reason=params.get(
+            "incomplete_reason", None if evidence_only else "CONSENT_EVIDENCE_INCOMPLETE"
+        ),
         scope_reason=params.get("scope_reason", "CONSENT_SCOPE"),
         expired_reason=params.get("expired_reason", "CONSENT_EXPIRED"),
     )

@@ -213,27 +213,22 @@ def _run(rows: Iterable[Row], facts: CallFacts, rulebook: Rulebook) -> tuple[Rul
 def _judge(rule: Rule, finding: Finding, facts: CallFacts) -> RuleOutcome:
     """What a finding means under its rule: exemptions, missing facts, shadow, effect."""
     result, used, reason, _ = finding
+    passed: Outcome = "PASS" if rule.decides else "SHADOW"
     if result is Result.HOLDS:
-        return RuleOutcome(rule, "PASS" if rule.decides else "SHADOW", facts=used)
+        return RuleOutcome(rule, passed, None, None, used)
     if result is Result.NOT_APPLICABLE or (
         result is Result.MISSING and rule.on_missing == "ignore"
     ):
-        return RuleOutcome(rule, "NOT_APPLICABLE", facts=used)
+        return RuleOutcome(rule, "NOT_APPLICABLE", None, None, used)
     for exemption in rule.exemptions:
         if exemption.saves(facts):
-            outcome: Outcome = "PASS" if rule.decides else "SHADOW"
-            return RuleOutcome(rule, outcome, exemption=exemption.code, facts=used)
-    following = rule.next
+            return RuleOutcome(rule, passed, None, exemption.code, used)
+    outcome, reason, following = _EFFECTS[rule.effect], reason or rule.reason, rule.next
     if result is Result.MISSING and rule.on_missing == "deny":
-        reason, following = DATA_MISSING, "on_event"
-    elif result is Result.UNLOADED:
-        reason, following = REGISTRY_UNLOADED, "on_event"
-    reason = reason or rule.reason
-    if not rule.decides:
-        return RuleOutcome(rule, "SHADOW", reason, facts=used)
-    if result is Result.UNLOADED and rule.effect == "deny":
-        return RuleOutcome(rule, "UNKNOWN", reason, facts=used)
-    return RuleOutcome(rule, _EFFECTS[rule.effect], reason, None, used, following)
+        outcome, reason, following = "DENY", DATA_MISSING, "on_event"
+    elif result is Result.UNLOADED and rule.effect == "deny":
+        outcome, reason, following = "UNKNOWN", REGISTRY_UNLOADED, "on_event"
+    return RuleOutcome(rule, outcome if rule.decides else "SHADOW", reason, None, used, following)
 
 
 _EFFECTS: Final[dict[str, Outcome]] = {"deny": "DENY", "oblige": "OBLIGE", "warn": "WARN"}

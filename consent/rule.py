@@ -81,7 +81,8 @@ class Rule:
 
     `effective_from` and `effective_to` are local dates of the called party, in days since
     1970-01-01, both inclusive; None is not yet fixed, or open. `narrowness` orders jurisdictions:
-    a subdivision before a country, a country before a group, a group before everywhere.
+    a subdivision before a country, a country before a group, a group before everywhere. A row
+    that does not decide runs in shadow: it is evaluated and recorded, nothing more.
     """
 
     id: str
@@ -97,6 +98,7 @@ class Rule:
     known_from: int
     known_to: int | None
     status: str
+    decides: bool
     scopes: tuple[Scope, ...]
     exemptions: tuple[Exemption, ...]
     kind: str
@@ -107,11 +109,6 @@ class Rule:
     on_missing: str
     confidence: str
     note: str
-
-    @property
-    def decides(self) -> bool:
-        """False for what runs in shadow: evaluated and recorded, never deciding."""
-        return self.status == IN_FORCE
 
     @property
     def passes_with_time(self) -> bool:
@@ -171,6 +168,7 @@ def compile_rule(entry: Mapping[str, Any], narrowness: int) -> Rule:
         known_from=parse_date(known["from"]),
         known_to=_day(known["to"]),
         status=entry["status"],
+        decides=entry["status"] == IN_FORCE,
         scopes=tuple(
             _scope(scope) for scope in (applies if isinstance(applies, list) else [applies])
         ),

@@ -55,7 +55,7 @@ class Rulebook:
     groups: Mapping[str, frozenset[str]]
     zones: Mapping[str, tuple[str, ...]]
     aliases: Mapping[str, str]
-    _rows: dict[RowKey, tuple[Row, ...]] = field(default_factory=dict, repr=False)
+    _rows: dict[RowKey, tuple[Row, ...]] = field(default_factory=dict, init=False)
 
     @classmethod
     def load(cls, files: Mapping[str, str]) -> Rulebook:

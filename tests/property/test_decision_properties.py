@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
@@ -133,6 +133,18 @@ requests = st.builds(
 def test_deterministic(request: CallRequest, state: SubjectState) -> None:
     """The same inputs give the same decision, to the last fact of its trace."""
     assert decided(request, state) == decided(request, state)
+
+
+@settings(deadline=None)
+@given(requests, states)
+def test_order_of_the_state_does_not_matter(request: CallRequest, state: SubjectState) -> None:
+    """However a state came about, its entries in any order give the same decision and trace."""
+    sections = {
+        field.name: dict(reversed(getattr(state, field.name).items()))
+        for field in fields(state)
+        if field.name != "erased"
+    }
+    assert decided(request, replace(state, **sections)) == decided(request, state)
 
 
 @settings(deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from consent.call import (
     ListMembership,
     Registries,
 )
+from consent.call_facts import CallFacts
 from consent.decision import NextAllowed, allowed_until, decide, unavailable
 from consent.errors import Rejected
-from consent.instants import parse_date
+from consent.findings import Finding, Result
+from consent.instants import parse_date, parse_instant
 from consent.rulebook import Rulebook
 from consent.state import EMPTY, merge
 from consent.zones import tzdata_version, zone, zone_names
@@ -310,3 +313,65 @@ def test_zones_come_from_the_packaged_data() -> None:
     assert "America/New_York" in zone_names()
     with pytest.raises(KeyError):
         zone("../../etc/localtime")
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """A check of a fact that nobody has."""
+
+    def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
+        """Miss it."""
+        return Finding(Result.MISSING, (("wanted", None),))
+
+    def edges(self, facts: CallFacts, until: int) -> tuple[int, ...]:
+        """Time brings nothing."""
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("on_missing", "effect", "outcome", "reason"),
+    [
+        ("deny", "deny", "DENY", "DATA_MISSING"),
+        ("strictest", "deny", "DENY", "QUIET_HOURS"),
+        ("ignore", "deny", "NOT_APPLICABLE", None),
+        ("deny", "oblige", "DENY", "DATA_MISSING"),
+        ("strictest", "oblige", "OBLIGE", "END_CALL_10S"),
+        ("strictest", "warn", "WARN", "QUIET_HOURS"),
+    ],
+)
+def test_missing_facts(on_missing: str, effect: str, outcome: str, reason: str | None) -> None:
+    """A missing fact denies, takes the strictest reading or is let go, as the rule says."""
+    code = "END_CALL_10S" if effect == "oblige" else "QUIET_HOURS"
+    on_fail = {"effect": effect, "reason": code, "next": "window"}
+    rulebook = book(rule(on_missing=on_missing, on_fail=on_fail))
+    asking = replace(rulebook, rules=(replace(rulebook.rules[0], check=Asks()),))
+    decision = decided(request(), EMPTY, asking)
+    assert [(line.outcome, line.reason) for line in decision.outcomes] == [(outcome, reason)]
+    assert decision.allowed is (outcome != "DENY")
+    if reason == "DATA_MISSING":
+        assert decision.next_allowed == NextAllowed("on_event")
+
+
+def test_revisions_are_judged_in_their_own_zones() -> None:
+    """On the night of a change each revision judges the candidate zones in which it is in force."""
+    rulebook = book(
+        rule(effective={"from": "2020-01-01", "to": "2026-11-23"}),
+        rule(rev=2, effective={"from": "2026-11-24", "to": None}),
+    )
+    seen: dict[int, tuple[str, ...]] = {}
+
+    @dataclass(frozen=True, slots=True)
+    class Notes(Asks):
+        rev: int
+
+        def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
+            seen[self.rev] = zones
+            return Finding(Result.HOLDS)
+
+    noting = replace(
+        rulebook, rules=tuple(replace(row, check=Notes(row.rev)) for row in rulebook.rules)
+    )
+    asked = request(zones=("America/Chicago", "America/New_York"))
+    between = parse_instant("2026-11-24T05:30:00Z")  # 00:30 in New York, 23:30 in Chicago
+    assert decided(asked, EMPTY, noting, between).allowed
+    assert seen == {1: ("America/Chicago",), 2: ("America/New_York",)}
