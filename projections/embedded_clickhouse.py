@@ -92,6 +92,7 @@ def serve(config: EmbeddedClickHouse) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from a command line; returns the exit code: 0 stopped in order, 3 could not start."""
     given = _parser().parse_args(argv)
+    _configure_logs()
     try:
         serve(_configured(given))
     except (DataDirectoryInUse, PortTaken, ClickHouseError, OSError) as refused:
@@ -159,6 +160,19 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def _configure_logs() -> None:
+    """Lines of JSON, but for a person at a terminal."""
+    if not sys.stdout.isatty():
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ]
+        )
 
 
 class _Server(uvicorn.Server):

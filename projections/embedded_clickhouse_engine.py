@@ -242,7 +242,11 @@ class Connection:
 
 
 class BlockStream:
-    """Blocks of one SELECT, in order; an empty result has none. Close it: that ends the query."""
+    """Blocks of one SELECT, in order. Close it: that ends the query.
+
+    An empty result has one block with names and types where the format has a place for them, else
+    none.
+    """
 
     def __init__(self, raw: Any, sql: bytes, format_name: str) -> None:
         self._raw = raw

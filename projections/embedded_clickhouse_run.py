@@ -163,9 +163,7 @@ class Runner:
         format_name = statement.format_name or request.default_format
         reply.describe(None if statement.kind is Kind.CHANGE else format_name, zone)
         if _streams(request, statement):
-            counts = _stream(connection, request, statement, reply)
-            if counts is not None:
-                return counts
+            return _stream(connection, request, statement, reply)
         answer = connection.run(statement.sql, request.default_format)
         reply.write(answer.data)
         return answer.counts
@@ -173,20 +171,16 @@ class Runner:
 
 def _stream(
     connection: Connection, request: QueryRequest, statement: Statement, reply: Reply
-) -> Counts | None:
-    """Write the result as it comes; None, with nothing written, when it must be asked whole."""
+) -> Counts:
+    """Write the result as it comes."""
     format_name = (statement.format_name or request.default_format).lower()
     blocks = connection.stream(statement.sql, request.default_format)
-    empty = True
     try:
-        arrow = format_name in _ARROW
-        for piece in _joined_arrow(iter(blocks), format_name) if arrow else blocks:
-            empty = False
+        for piece in _joined_arrow(iter(blocks), format_name) if format_name in _ARROW else blocks:
             reply.write(piece)
     finally:
         blocks.close()
-    # A stream without blocks has no schema; the whole result has one.
-    return None if empty and arrow else blocks.counts()
+    return blocks.counts()
 
 
 def _streams(request: QueryRequest, statement: Statement) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-READY = re.compile(r"embedded_clickhouse_ready.*?port=(\d+)")
+READY = re.compile(r'"port": (\d+).*"event": "embedded_clickhouse_ready"')
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.02

@@ -54,6 +54,19 @@ def test_many_chunks_are_one_part(table: Store) -> None:
     assert table.query_rows("SELECT count(), uniqExact(_part) FROM t") == [(200, 1)]
 
 
+def test_deleted_rows_are_gone(table: Store) -> None:
+    """A deletion that was waited for leaves nothing of the rows in any active part."""
+    table.insert_arrow("t", numbers(*range(100)), "token")
+    table.command("ALTER TABLE t DELETE WHERE a < 40", settings={"mutations_sync": 2})
+    assert table.query_rows("SELECT count(), min(a) FROM t") == [(60, 40)]
+    parts = table.query_rows(
+        "SELECT sum(rows) FROM system.parts WHERE active AND table = 't' "
+        "AND database = {database:String}",
+        {"database": table.database},
+    )
+    assert parts == [(60,)]
+
+
 def test_inserts_are_refused_that_could_not_be_repeated(table: Store) -> None:
     """No token, or more rows than one block holds, is the caller's mistake."""
     with pytest.raises(ValueError, match="token"):
