@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -335,3 +335,17 @@ async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
         assert time.monotonic() < deadline, f"waited {timeout_s} s"
         await asyncio.sleep(0.02)
     return value
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> None:
+    """Polls an asynchronous condition until it holds."""
+    deadline = time.monotonic() + timeout_s
+    while not await condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s"
+        await asyncio.sleep(0.1)
+
+
+def is_stopped(worker: ProjectWorker) -> bool:
+    """True if the process is paused."""
+    status = Path(f"/proc/{worker.process.pid}/stat").read_text()
+    return status.rsplit(")", 1)[1].split()[0] == "T"

@@ -17,9 +17,12 @@ from pathlib import Path
 from consent.privacy import Keys
 from consent_ledger.adapters.topic_administration import AdminConnection, topic_ids
 from streams.batching import BatchLimits
-from streams.config import EMBEDDED_TIMEOUTS, AppConfig
+from streams.config import AppConfig, GroupTimeouts
 from streams.project import ProjectConfig, run_project_worker
 from streams.worker import WorkerOptions
+
+# Short, so that a killed worker is soon missed, and the embedded broker soon lets a group begin.
+_TIMEOUTS = GroupTimeouts(session_s=3.0, heartbeat_s=0.5, rebalance_s=2.5, request_s=20.0)
 
 KEYS = Keys(history=b"h" * 32, suppression=b"s" * 32, dead_letters=b"d" * 32)
 
@@ -73,7 +76,8 @@ def main() -> int:
         bootstrap_servers=plan.bootstrap,
         client_id=plan.client_id,
         batch=BatchLimits(records_max=plan.records_max),
-        timeouts=EMBEDDED_TIMEOUTS,
+        timeouts=_TIMEOUTS,
+        drain_timeout_s=0.5,
         commit_interval_s=0.2,
     )
     config = ProjectConfig(
