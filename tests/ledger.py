@@ -10,7 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,9 +91,13 @@ def command(*arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def running_ledger(
-    broker: Broker, clickhouse_url: str, folder: Path, **settings: str
+    broker: Broker,
+    clickhouse_url: str,
+    folder: Path,
+    workers: Sequence[str] = ("project", "record"),
+    **settings: str,
 ) -> Iterator[Ledger]:
-    """Topics, keys and both workers around a broker and a store; everything ends with the block."""
+    """Topics, keys and workers around a broker and a store; everything ends with the block."""
     ports = {name: free_port() for name in ("project", "record", "serve")}
     given = {
         "DEPLOYMENT": "embedded" if broker.kind == "embedded" else "production",
@@ -122,8 +126,8 @@ def running_ledger(
         for arguments in (("keys", "init"), ("topics", "apply")):
             done = ledger.run(*arguments)
             assert done.returncode == 0, done.stderr or done.stdout
-        ledger.start("project", "worker", "project")
-        ledger.start("record", "worker", "record")
+        for name in workers:
+            ledger.start(name, "worker", name)
         yield ledger
     finally:
         for name in list(ledger.processes):

@@ -23,7 +23,7 @@ from consent_ledger.api.limits import RequestLimits
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.openapi_page import PlainRenderPlugin
 from consent_ledger.api.operations import healthz, metrics, problem, readyz
-from consent_ledger.api.parts import ApiConfig, OpenParts, RateLimiter
+from consent_ledger.api.parts import ApiConfig, ApiRequest, OpenParts, RateLimiter
 from consent_ledger.api.problems import EXCEPTION_HANDLERS
 
 log = structlog.get_logger(__name__)
@@ -63,6 +63,7 @@ def create_app(config: ApiConfig, open_parts: OpenParts) -> RequestLimits:
         state=state,
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=_openapi(config),
+        request_class=ApiRequest,
         request_max_body_size=config.body_bytes_max,
         logging_config=None,
         debug=False,

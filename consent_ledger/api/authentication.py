@@ -197,5 +197,7 @@ def authenticate(connection: Connection) -> Principal:
 
 
 def signed_in(connection: Connection, _handler: BaseRouteHandler) -> None:
-    """Guard of every address that needs a key; the principal is then `request.scope["user"]`."""
-    connection.scope["user"] = authenticate(connection)
+    """Guard of every address that needs a key; the principal is then `request.user`."""
+    principal = authenticate(connection)
+    connection.app.state.rates.take(principal.name)
+    connection.scope["user"] = principal

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-import msgspec
 from litestar import Controller, Response, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
@@ -86,11 +85,7 @@ async def _documents(request: ApiRequest, config: ApiConfig) -> list[Any]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in (_JSON, _STRUCTURED, _BATCH):
         raise Problem("unsupported-media-type")
-    try:
-        content = msgspec.json.decode(await request.body())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        error = FieldError("INVALID_JSON", "", "", str(problem))
-        raise Problem("invalid-request", errors=[error]) from None
+    content = await request.json()
     if request.headers.get("ce-specversion") is not None:
         content = _binary_cloud_event(request.headers, content)
     documents = content if isinstance(content, list) else [content]

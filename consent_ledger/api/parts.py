@@ -11,13 +11,14 @@ from typing import Any
 
 from litestar import Request
 from litestar.datastructures import State
+from litestar.exceptions import SerializationException
 
 from consent_ledger.api.acceptance import EventAcceptor
 from consent_ledger.api.authentication import ApiKeys, Principal
 from consent_ledger.api.checking import CallChecker
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.models import Wait
-from consent_ledger.api.problems import Problem
+from consent_ledger.api.problems import FieldError, Problem
 from consent_ledger.api.timeline import TimelineReader
 
 
@@ -75,7 +76,18 @@ class RateLimiter:
             self._buckets.popitem(last=False)
 
 
-ApiRequest = Request[Principal, Any, State]
+class ApiRequest(Request[Principal, Any, State]):
+    """A request whose body, if it can't be read, is a problem like any other."""
+
+    async def json(self) -> Any:
+        """The body, decoded; Problem `invalid-request` if it is no JSON."""
+        try:
+            if not await self.body():
+                raise Problem("invalid-request", "send a body")
+            return await super().json()
+        except (SerializationException, UnicodeDecodeError, RecursionError) as unreadable:
+            error = FieldError("INVALID_JSON", "", "", f"send JSON ({unreadable})"[:200])
+            raise Problem("invalid-request", errors=[error]) from None
 
 
 def parts_of(request: ApiRequest) -> ApiParts:

@@ -189,14 +189,19 @@ def _answer_validation(
     return problem_response(Problem("invalid-request", errors=errors))
 
 
-def _answer_http(_request: Request[Any, Any, Any], problem: HTTPException) -> Response[bytes]:
+def _answer_http(request: Request[Any, Any, Any], problem: HTTPException) -> Response[bytes]:
     code = _BY_STATUS.get(problem.status_code)
     if code is None:
         code = "invalid-request" if problem.status_code < 500 else "internal"
     answer = problem_response(Problem(code))
-    if problem.headers and "Allow" in problem.headers:
-        answer.headers["Allow"] = problem.headers["Allow"]
+    if code == "method-not-allowed":
+        answer.headers["Allow"] = ", ".join(_methods_of(request))
     return answer
+
+
+def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
+    routes = (route for route in request.app.routes if route.path == request.url.path)
+    return sorted({method for route in routes for method in getattr(route, "methods", ())})
 
 
 def _answer_unexpected(request: Request[Any, Any, Any], problem: Exception) -> Response[bytes]:

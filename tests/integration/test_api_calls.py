@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from consent_ledger.api.parts import ApiConfig
 from tests.api import (
@@ -28,7 +29,7 @@ from tests.brokers import Broker, embedded_broker
 from tests.ledger import Ledger, running_ledger
 from tests.stores import RunningFront
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest.fixture(
@@ -57,7 +58,7 @@ def ledger(
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(ledger: Ledger) -> AsyncIterator[httpx.AsyncClient]:
     """The API as one machine would use it, without keys."""
     async with served(doors_of(ledger)) as opened:
@@ -293,7 +294,7 @@ async def test_the_log_lines_hold_no_numbers(client: httpx.AsyncClient, ledger: 
         assert number[2:] not in ledger.log_of(name)
 
 
-def test_the_data_folder_is_private(ledger: Ledger) -> None:
+async def test_the_data_folder_is_private(ledger: Ledger) -> None:
     """Keys can be read by their owner only."""
     folder = Path(ledger.environment["CONSENT_DATA_DIR"]) / "keys"
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
