@@ -13,11 +13,15 @@ from consent.evidence import bits_of
 from consent.instants import parse_instant
 from consent.rulebook import Rulebook
 from consent.state import SubjectState
-from consent.state_entries import DncEntry, Grant, Refusal, Withdrawal
+from consent.state_entries import Attribute, DncEntry, Grant, Refusal, Withdrawal
 
 NOW = parse_instant("2026-11-23T16:00:00Z")
 DAY = 86_400_000_000
 SELLER = "acme"
+
+UK: dict[str, Any] = {"states": ("GB",), "zones": ("Europe/London",)}
+GERMANY: dict[str, Any] = {"states": ("DE",), "zones": ("Europe/Berlin",)}
+FRANCE: dict[str, Any] = {"states": ("FR",), "zones": ("Europe/Paris",)}
 
 WRITTEN = (
     "signature",
@@ -146,3 +150,13 @@ def refusal(at: int = NOW - DAY, seller: str = SELLER, subject: str = "offer-1")
 def outcome_of(decision: Decision, rule_id: str) -> str | None:
     """What a rule said in the trace; None if it is not in it."""
     return next((line.outcome for line in decision.outcomes if line.rule.id == rule_id), None)
+
+
+def said(decision: Decision) -> tuple[str, str | None, str | None]:
+    """Verdict, primary reason and deciding rule."""
+    return decision.verdict, decision.reason, decision.rule and decision.rule.name
+
+
+def attributes(**values: tuple[str, ...]) -> SubjectState:
+    """What is known about the number itself."""
+    return SubjectState(attributes={name: Attribute(1, found) for name, found in values.items()})
