@@ -219,6 +219,19 @@ async def test_the_cache_is_bounded(server: Registry) -> None:
         assert len(server.requests) == 1
 
 
+async def test_an_id_in_use_stays_in_the_cache(server: Registry) -> None:
+    """When the cache is full, the id that was used longest ago makes room."""
+    names = ("ConsentGranted", "ConsentWithdrawn", "ConsentRefused")
+    records = [packaged_contracts().record(name) for name in names]
+    async with client(server, cache_entries_max=2) as registry:
+        granted, withdrawn, refused = sorted((await registry.register_all(records)).values())
+        for schema_id in (granted, withdrawn, granted, refused):
+            await registry.schema_of(schema_id)
+        server.requests.clear()
+        await registry.schema_of(granted)
+        assert server.requests == []
+
+
 async def test_an_unreachable_registry_leaves_the_id_open(server: Registry) -> None:
     """A failure while asking is not remembered as an unknown id."""
     async with client(server, Clock(), attempts_max=1) as registry:
