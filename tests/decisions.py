@@ -154,7 +154,8 @@ def outcome_of(decision: Decision, rule_id: str) -> str | None:
 
 def said(decision: Decision) -> tuple[str, str | None, str | None]:
     """Verdict, primary reason and deciding rule."""
-    return decision.verdict, decision.reason, decision.rule and decision.rule.name
+    rule_name = None if decision.rule is None else decision.rule.name
+    return decision.verdict, decision.reason, rule_name
 
 
 def attributes(**values: tuple[str, ...]) -> SubjectState:

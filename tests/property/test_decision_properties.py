@@ -139,7 +139,7 @@ def test_deterministic(request: CallRequest, state: SubjectState) -> None:
 @given(requests, states)
 def test_order_of_the_state_does_not_matter(request: CallRequest, state: SubjectState) -> None:
     """However a state came about, its entries in any order give the same decision and trace."""
-    sections = {
+    sections: dict[str, Any] = {
         field.name: dict(reversed(getattr(state, field.name).items()))
         for field in fields(state)
         if field.name != "erased"

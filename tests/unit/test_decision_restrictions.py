@@ -76,7 +76,7 @@ def test_withdrawal_stops_calls_elsewhere() -> None:
         ({"seller": "test:*"}, False),
     ],
 )
-def test_withdrawal_blocks_what_it_names(scope: dict[str, str], blocked: bool) -> None:
+def test_withdrawal_blocks_what_it_names(scope: dict[str, Any], blocked: bool) -> None:
     """A withdrawal blocks its seller, purpose, mode and subject, and `*` is all of them."""
     assert decided(request(), withdrawal(**scope)).allowed is not blocked
 
