@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -83,6 +83,21 @@ class _ConsumerOnly(BootStrategy):
         return [self.app.consumer]
 
 
+class _InWork:
+    """Counts the handlers that are inside a batch. A class, because `contextlib` writes to what
+    passes through it, and errors that are frozen dataclasses don't let it.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+
+
 class BatchApp(faust.App):
     """A Faust app for one consumer group. Made by `make_app`, run by `worker.run_worker`."""
 
@@ -95,14 +110,14 @@ class BatchApp(faust.App):
         self.batch_agents: list[BatchAgent] = []
         self.batches_finished = 0
         self.settled = False
-        self._in_work = 0
+        self._in_work = _InWork()
         self._assigned: frozenset[TP] = frozenset()
         super().__init__(config.group_id, **_faust_options(config))
 
     @property
     def batches_in_work(self) -> int:
         """How many handlers are inside a batch now."""
-        return self._in_work
+        return self._in_work.count
 
     @property
     def assigned(self) -> frozenset[TP]:
@@ -184,9 +199,9 @@ class BatchApp(faust.App):
         self.flow_control.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self._in_work:
+                while self._in_work.count:
                     await asyncio.sleep(0.01)
-        return not self._in_work
+        return self._in_work.count == 0
 
     async def on_stop(self) -> None:
         """Stops in order: the batch in work may finish, then the last commit, then the rest."""
@@ -212,13 +227,8 @@ class BatchApp(faust.App):
         self.metrics.batch_records.labels(batch.topic).observe(len(batch.records))
         self.metrics.handler_seconds.labels(batch.topic).observe(perf_counter() - started)
 
-    @contextlib.contextmanager
-    def _at_work(self) -> Iterator[None]:
-        self._in_work += 1
-        try:
-            yield
-        finally:
-            self._in_work -= 1
+    def _at_work(self) -> _InWork:
+        return self._in_work
 
 
 def make_app(config: AppConfig, metrics: StreamMetrics | None = None) -> BatchApp:

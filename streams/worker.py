@@ -16,12 +16,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import structlog
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
 from faust.contrib.asgi import bind_to_running_loop
 
+from consent.errors import Corrupt, Retryable
 from streams.apps import BatchApp
+from streams.config import AppConfig
 from streams.health import serve_health, watch
-from streams.process import EXIT_FAILED, EXIT_STOPPED, EXIT_UNAVAILABLE
+from streams.process import EXIT_FAILED, EXIT_STOPPED, EXIT_UNAVAILABLE, describe
 
 log = structlog.get_logger(__name__)
 
@@ -49,8 +52,9 @@ def run_worker(
 
     `resources` is entered on the running loop before the app starts and left after it stopped:
     the place for producers and connections of the handlers. 0 after an orderly stop, 3 if the
-    broker can't be reached at the start, 70 after a failure. Whatever the code, nothing was
-    committed that no handler acknowledged. Call it from the main thread, once per process.
+    broker can't be reached at the start or `resources` raised Retryable, 70 after a failure.
+    Whatever the code, nothing was committed that no handler acknowledged. Call it from the main
+    thread, once per process.
     """
     options = options if options is not None else WorkerOptions()
     if options.uvloop:
@@ -70,6 +74,7 @@ async def _run(app: BatchApp, options: WorkerOptions, resources: Resources) -> i
     app.finalize()
     try:
         async with contextlib.AsyncExitStack() as stack:
+            await _reach_broker(app.config)
             judge = await stack.enter_async_context(watch(app, app.config.stall))
             if options.health_port is not None:
                 await stack.enter_async_context(
@@ -77,9 +82,28 @@ async def _run(app: BatchApp, options: WorkerOptions, resources: Resources) -> i
                 )
             await stack.enter_async_context(resources())
             return await _run_until_stopped(app, stop_requested)
-    except KafkaConnectionError as error:
-        log.error("broker_unreachable", error=str(error))
+    except (KafkaConnectionError, Retryable) as error:
+        log.error("not_available_at_start", **describe(error))
         return EXIT_UNAVAILABLE
+    except Corrupt as error:
+        log.critical("stopped_at_start", **describe(error))
+        return EXIT_FAILED
+
+
+async def _reach_broker(config: AppConfig) -> None:
+    """Raises KafkaConnectionError if no broker answers: within Faust it would end a thread, and
+    the way it is told depends on who notices first.
+    """
+    client = AIOKafkaClient(
+        bootstrap_servers=config.bootstrap_servers,
+        client_id=config.client_id,
+        request_timeout_ms=int(config.timeouts.request_s * 1_000),
+        **config.security.aiokafka_options(),
+    )
+    try:
+        await client.bootstrap()
+    finally:
+        await client.close()
 
 
 async def _run_until_stopped(app: BatchApp, stop_requested: asyncio.Event) -> int:
@@ -101,7 +125,8 @@ async def _run_until_stopped(app: BatchApp, stop_requested: asyncio.Event) -> in
         await asyncio.gather(starting, stopping, ended, return_exceptions=True)
         deadline.cancel()
     if app.crashed:
-        log.critical("worker_failed", exc_info=app.crash_reason)
+        reason = app.crash_reason
+        log.critical("worker_failed", **(describe(reason) if reason is not None else {}))
         return EXIT_FAILED
     return EXIT_STOPPED
 

@@ -28,6 +28,9 @@ async def test_a_failed_batch_ends_the_process_uncommitted(stage: Stage, failure
     assert worker.exit_code() == FAILED
     assert await stage.committed(topic) == [10]
     assert stage.done(topic) == list(range(10))
+    output = worker.output.read_text()
+    assert "batch_handler_failed" in output
+    assert "planned failure" not in output, "the text of an error may quote a record"
 
     stage.start(topic)
     await stage.wait_committed(topic, [20])
@@ -59,6 +62,17 @@ async def test_a_stop_waits_for_the_batch_in_work_and_commits_it(stage: Stage) -
     assert worker.exit_code() == 0
     assert stage.done(topic) == list(range(5)), "the next batch must not begin"
     assert await stage.committed(topic) == [5]
+
+
+async def test_a_stop_does_not_wait_for_a_preparation(stage: Stage) -> None:
+    """SIGTERM while handlers still prepare ends the process in good order."""
+    topic = unique("topic")
+    create_topics(stage.broker, [topic])
+    worker = stage.start(topic, prepare_s=300.0)
+    worker.wait_for("preparing")
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    assert worker.events("assigned") == []
 
 
 async def test_a_stop_gives_up_on_a_slow_batch_uncommitted(stage: Stage) -> None:

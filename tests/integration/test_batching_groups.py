@@ -130,19 +130,16 @@ async def test_a_handler_is_prepared_before_its_first_batch(stage: Stage) -> Non
 
 
 async def test_a_preparation_ends_when_its_partitions_go(stage: Stage) -> None:
-    """A rebalance does not wait for a worker that is still preparing."""
+    """A rebalance does not wait for a worker that is still preparing, which then starts again."""
     topic = unique("topic")
     create_topics(stage.broker, [topic], partitions=2)
-    for partition in range(2):
-        await produce(stage.broker, topic, partition, TEN)
-    first = stage.start(topic, prepare_s=3.0)
+    first = stage.start(topic, prepare_s=300.0)
     first.wait_for("preparing")
     second = stage.start(topic)
     second.wait_for("assigned")
     first.wait_for("revoked")
     first.wait_for("preparing", 2)
-    await stage.wait_committed(topic, [10, 10])
-    assert stage.done(topic, 0) == stage.done(topic, 1) == list(range(10))
+    assert first.events("assigned") == []
 
 
 class Member:

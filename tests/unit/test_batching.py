@@ -22,7 +22,7 @@ from streams.batching import (
 )
 from streams.config import EMBEDDED_TIMEOUTS, AppConfig, BrokerSecurity, GroupTimeouts
 from streams.errors import NotCopartitioned
-from streams.transport import BatchTransport
+from streams.transport import BatchConsumer, BatchTransport
 
 PARTITION = TopicPartition("topic", 3)
 OBSERVATION = FetchObservation(offset=0, high_watermark=1_000, fetched_at=77)
@@ -161,6 +161,23 @@ async def test_a_topic_has_one_agent() -> None:
     add_batch_agent(app, BatchAgent("first", frozenset({"a", "b"}), handle))
     with pytest.raises(ValueError, match="topics taken: \\['b'\\]"):
         add_batch_agent(app, BatchAgent("second", frozenset({"b", "c"}), handle))
+
+
+async def test_only_our_acknowledgement_moves_a_commit() -> None:
+    """Faust acknowledges messages that it skips or can't decode; that must commit nothing."""
+    app = make_app(AppConfig(group_id="group", bootstrap_servers="one:9092"))
+    app.finalize()
+    consumer = app.consumer
+    assert isinstance(consumer, BatchConsumer)
+    consumer.acknowledgements.start(1, {PARTITION: 0})
+    (batch,) = cut(PARTITION, fetched([0, 1], 0, 2), BatchLimits())
+    assert consumer.acknowledgements.deliver(batch)
+    message = consumer._to_message(TP(*PARTITION), batch)
+    message.incref()
+    assert message.ack(consumer)
+    assert consumer.acknowledgements.pending() == {}
+    assert consumer.acknowledge(batch)
+    assert consumer.acknowledgements.pending() == {PARTITION: 2}
 
 
 def test_a_drain_longer_than_a_rebalance_is_refused() -> None:
