@@ -38,6 +38,7 @@ class ChildSpec:
     task: bool = False
     needs: tuple[str, ...] = ()
     restarts_with: tuple[str, ...] = ()
+    stops_before: tuple[str, ...] = ()
     ready_timeout_ms: int = 60_000
     stop_timeout_ms: int = 10_000
 
@@ -48,8 +49,8 @@ class LogLimits:
 
     bytes_max: int = 10 * 1024 * 1024
     files_max: int = 3
-    tail_lines: int = 12
-    line_chars_max: int = 400
+    tail_lines: int = 8
+    line_chars_max: int = 1_000
 
 
 @dataclass(slots=True)

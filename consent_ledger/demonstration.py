@@ -49,18 +49,25 @@ class DemonstrationFailed(ConsentError):
 
 @dataclass(slots=True)
 class Published:
-    """What became of the sample, counted by status."""
+    """What became of the sample, counted by status.
+
+    `recorded`: the answers came once history had the events, not only the broker.
+    """
 
     statuses: Counter[str] = field(default_factory=Counter)
     took_ms: int = 0
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A withdrawal, and how long until a call was denied; milliseconds since it was sent."""
+    """A withdrawal, and how long until a call was denied; milliseconds since it was sent.
 
-    before: dict[str, Any]
+    `recorded`: its sender was answered once history had it, not only the broker.
+    """
+
     after: dict[str, Any]
+    recorded: bool
     accepted_after_ms: int
     denied_after_ms: int
     checks: int
@@ -113,6 +120,7 @@ class Demonstration:
         requests = [self._send(sample.documents[start : start + BATCH]) for start in starts]
         for answers in await asyncio.gather(*requests):
             result.statuses.update(one["status"] for one in answers)
+            result.recorded = any("recorded_at" in one for one in answers)
         result.took_ms = _ms_since(began)
         return result
 
@@ -139,11 +147,11 @@ class Demonstration:
         await self._send([hero_renewal(datetime.now(UTC), uuid.uuid4())])
         return await self.await_verdict("allow")
 
-    async def withdraw(self, before: dict[str, Any]) -> Change:
+    async def withdraw(self) -> Change:
         """The hero says STOP, while a dialer asks without pause; measures when it is denied."""
         began = time.monotonic()
         withdrawal = hero_withdrawal(datetime.now(UTC), uuid.uuid4())
-        sending = asyncio.create_task(self._send([withdrawal]))
+        sending = asyncio.create_task(self._timed(withdrawal, began))
         checks, denied_ms = 0, None
         while denied_ms is None:
             after = await self.check()
@@ -153,8 +161,11 @@ class Demonstration:
             elif time.monotonic() - began > DEADLINE_S:
                 raise DemonstrationFailed("a call was still allowed a minute after the withdrawal")
             await asyncio.sleep(_CHECK_GAP_S)
-        await sending
-        return Change(before, after, _ms_since(began), denied_ms, checks)
+        result, accepted_ms = await sending
+        return Change(after, "recorded_at" in result, accepted_ms, denied_ms, checks)
+
+    async def _timed(self, document: Document, began: float) -> tuple[dict[str, Any], int]:
+        return (await self._send([document]))[0], _ms_since(began)
 
     async def timeline(self) -> list[dict[str, Any]]:
         """All that history has of the hero, once every decision of this run is in it."""

@@ -228,6 +228,7 @@ def child_specs(settings: Settings) -> tuple[ChildSpec, ...]:
             probe=_answers(settings.serve_port, "/readyz"),
             needs=ledger,
             restarts_with=("broker",),
+            stops_before=("project", "record"),
         ),
     )
 

@@ -18,6 +18,7 @@ _PERSONAL: Final = re.compile(r"\+\d[\d ().-]{5,18}\d|[\w.%+-]+@[\w-]+(\.[\w-]+)
 _MASK: Final = "[masked]"
 # Libraries that tell of every request or fetch.
 _QUIET: Final = ("aiokafka", "kafka", "httpx", "httpcore", "urllib3", "asyncio")
+_SERVICE_CHATTER: Final = "[^"
 
 EventDict = MutableMapping[str, Any]
 
@@ -49,6 +50,7 @@ def configure_logging(level: str, form: str, process: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_worth_a_line)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
@@ -62,6 +64,11 @@ def configure_logging(level: str, form: str, process: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Leaves out what the stream library's services say of themselves when they start or stop."""
+    return record.levelno >= logging.WARNING or not str(record.msg).startswith(_SERVICE_CHATTER)
+
+
 def mask_personal_data(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Replace what looks like a telephone number or an e-mail address in every value."""
     return {key: _masked(value) for key, value in event.items()}
@@ -70,6 +77,7 @@ def mask_personal_data(_logger: object, _method: str, event: EventDict) -> Event
 def _named(process: str) -> Any:
     def add(_logger: object, _method: str, event: EventDict) -> EventDict:
         event.setdefault("process", process)
+        event.pop("color_message", None)
         return event
 
     return add

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
@@ -44,7 +45,8 @@ class CrashLoop(Retryable):
     last_lines: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = "\n".join(f"    {line}" for line in self.last_lines) or "    (it wrote nothing)"
+        shown = "\n".join(f"    {readable(line)}" for line in self.last_lines)
+        lines = shown or "    (it wrote nothing)"
         times = "once" if self.crashes == 1 else f"{self.crashes} times"
         return (
             f"{self.name} {self.what_happened} ({times}); giving up. Its last lines:\n{lines}\n"
@@ -60,6 +62,18 @@ class _Ended:
     what_happened: str
     code: int | None
     last_lines: tuple[str, ...]
+
+
+def readable(line: str) -> str:
+    """A log line for a person: of a JSON line its time, its event, and what else it says."""
+    try:
+        said = json.loads(line)
+        at, event = str(said.pop("timestamp"))[11:19], str(said.pop("event"))
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return line
+    for name in ("level", "logger", "process", "color_message"):
+        said.pop(name, None)
+    return " ".join([at, event, *(f"{name}={value}" for name, value in said.items())])
 
 
 class Observer(Protocol):
@@ -93,7 +107,8 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         for spec in self.specs:
-            if not set(spec.needs) | set(spec.restarts_with) <= self._children.keys():
+            named = {*spec.needs, *spec.restarts_with, *spec.stops_before}
+            if not named <= self._children.keys():
                 raise ValueError(f"{spec.name} must come after what it needs")
             self._children[spec.name] = Child(
                 spec, self.log_dir / f"{spec.name}.log", self.limits.log, self._on_exit
@@ -229,10 +244,10 @@ class Supervisor:
         await self._stop_in_order(running)
 
     async def _stop_in_order(self, names: Collection[str]) -> None:
-        """Stop each only after everything that needs it has ended."""
+        """Stop each only after everything that needs it, or uses it while ending, has ended."""
         left = [spec for spec in self.specs if spec.name in names]
         while left:
-            needed = {need for spec in left for need in spec.needs}
+            needed = {name for spec in left for name in (*spec.needs, *spec.stops_before)}
             leaves = [spec for spec in left if spec.name not in needed]
             left = [spec for spec in left if spec.name in needed]
             await asyncio.gather(*(self._stop_one(spec.name) for spec in leaves))

@@ -122,9 +122,8 @@ async def _show(settings: Settings, seed: int) -> None:
         _show_published(await demonstration.publish(sample))
         _show_rejected(await demonstration.reject())
         _title("May a machine call this number?")
-        before = await demonstration.renew()
-        _show_verdict("consent given", before)
-        change = await demonstration.withdraw(before)
+        _show_verdict("consent given", await demonstration.renew())
+        change = await demonstration.withdraw()
         _show_verdict("after STOP", change.after)
         _show_change(change)
         await _show_history(demonstration)
@@ -154,11 +153,8 @@ def _title(text: str) -> None:
 
 def _show_published(published: Published) -> None:
     parts = [f"{count:,} {status}" for status, count in sorted(published.statuses.items())]
-    rate = sum(published.statuses.values()) * 1000 // max(1, published.took_ms)
-    out.print(
-        f"{', '.join(parts)}, in {published.took_ms / 1000:.1f} s "
-        f"({rate:,}/s, each answered once it was on disk)."
-    )
+    durable = "; each was answered once it was on disk" if published.recorded else ""
+    out.print(f"{', '.join(parts)}, in {published.took_ms / 1000:.1f} s{durable}.")
 
 
 def _show_rejected(result: dict[str, Any]) -> None:
@@ -182,8 +178,8 @@ def _show_change(change: Change) -> None:
         Text("Denied ")
         .append(f"{change.denied_after_ms} ms", style="bold")
         .append(
-            f" after the withdrawal was sent, on check {change.checks}; the sender was told after "
-            f"{change.accepted_after_ms} ms, when it was on disk."
+            f" after the withdrawal was sent, on check {change.checks}; the sender was answered "
+            f"after {change.accepted_after_ms} ms{', when it was on disk' * change.recorded}."
         )
     )
 

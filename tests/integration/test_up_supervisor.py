@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from consent_ledger.child import ChildSpec, LogLimits
-from consent_ledger.supervisor import CrashLoop, Supervisor, SupervisorLimits
+from consent_ledger.supervisor import CrashLoop, Supervisor, SupervisorLimits, readable
 
 LIMITS = SupervisorLimits(backoff_first_ms=10, backoff_max_ms=20, crashes_max=3)
 DEADLINE_S = 20.0
@@ -153,6 +153,15 @@ async def test_starts_after_what_is_needed_and_stops_before_it(bench: Bench) -> 
     assert not any(alive(pid) for pid in pids.values())
 
 
+async def test_a_child_ends_before_those_that_it_uses_while_ending(bench: Bench) -> None:
+    """`stops_before` orders the end alone: the child starts without waiting for the other."""
+    slow = bench.spec("slow", SERVICE.replace("print(", "time.sleep(0.5); print("))
+    door = bench.spec("door", stops_before=("slow",))
+    async with running(bench.supervisor(slow, door)):
+        assert bench.seen.said.index(("ready", "door")) < bench.seen.said.index(("ready", "slow"))
+    assert bench.lines("ended") == ["door", "slow"]
+
+
 async def test_a_dead_child_comes_back_with_what_depends_on_its_memory(bench: Bench) -> None:
     """A killed child is started again, with those that restart with it and no other."""
     specs = (
@@ -271,6 +280,22 @@ async def test_logs_are_bounded_and_kept_per_child(bench: Bench) -> None:
     assert "worker.log.1" in {file.name for file in files}
     assert sum(file.stat().st_size for file in files) < 3 * (20_000 + 70_000)
     assert any(b"line 1999" in file.read_bytes() for file in files)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("plain words", "plain words"),
+        ('{"n": 1}', '{"n": 1}'),
+        (
+            '{"timestamp": "2026-11-22T10:11:12.3Z", "level": "error", "event": "gone", "n": 2}',
+            "10:11:12 gone n=2",
+        ),
+    ],
+)
+def test_last_words_are_shown_for_a_person(line: str, shown: str) -> None:
+    """A JSON log line is shown as its time, event and fields; anything else as it is."""
+    assert readable(line) == shown
 
 
 def test_killing_the_supervisor_leaves_no_orphan(tmp_path: Path) -> None:
