@@ -18,7 +18,8 @@ from aiokafka import AIOKafkaProducer
 from bench.stand import PARTITIONS, TOPIC, Stand, load
 from bench.workload import records, withdrawal
 from consent.partitioning import partition_of
-from projections.view import SuppressionView, ViewSettings
+from consent_ledger.adapters.topic_administration import AdminConnection, topic_ids
+from projections.view import SuppressionView, ViewConfig
 from tests.brokers import die_with_parent
 
 RATE_PER_S = 2_000
@@ -51,12 +52,20 @@ def measure(stand: Stand, seed: int) -> Latency:
 
 
 async def _sample(stand: Stand, seed: int) -> Sequence[float]:
-    view = SuppressionView(ViewSettings(bootstrap=stand.bootstrap))
+    admin = AdminConnection(stand.bootstrap)
+    view = SuppressionView(
+        ViewConfig(
+            bootstrap=stand.bootstrap,
+            partitions=PARTITIONS,
+            suppression_key=stand.suppression_key.read_bytes(),
+            log_ids=lambda topics: asyncio.to_thread(topic_ids, admin, topics),
+        )
+    )
     await view.start()
     producer = AIOKafkaProducer(bootstrap_servers=stand.bootstrap, acks="all", linger_ms=0)
     await producer.start()
     try:
-        await view.wait_until_loaded(_GIVE_UP_S)
+        await asyncio.wait_for(view.wait_until_loaded(), _GIVE_UP_S)
         await _withdraw(producer, view, b"+14155550100", seed)
         waits = []
         for number in range(WITHDRAWALS):

@@ -46,6 +46,11 @@ class Stand:
             "CONSENT_LOG_LEVEL": "warning",
         }
 
+    @property
+    def suppression_key(self) -> Path:
+        """The key file that a view needs."""
+        return self.folder / "data" / "keys" / "suppression.key"
+
     def run_cli(self, *arguments: str) -> None:
         """Run one command of the ledger to its end; raises if it fails."""
         subprocess.run(_cli(arguments), env=dict(self.environment), check=True, timeout=120)

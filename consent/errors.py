@@ -17,7 +17,8 @@ class Corrupt(ConsentError):
     """What was stored contradicts itself or the log: stop and page a person."""
 
 
-@dataclass(frozen=True)
+# Not frozen: an exception's traceback and context are set while it passes through the stack.
+@dataclass(eq=False)
 class Rejected(ConsentError):
     """The caller's input can't be used; nothing was changed.
 
@@ -33,7 +34,7 @@ class Rejected(ConsentError):
         return f"{self.field}: {self.value_shown}: {self.reason}. {self.remedy}"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Unreadable(ConsentError):
     """A record of the log can't be read; it belongs in the dead letters, unchanged."""
 

@@ -55,6 +55,9 @@ STATEMENT_FIELDS: Final = (
     "notice_sha256",
     "consent_copy_sha256",
     "signed_at",
+    "disclosure_sha256",
+    "consent_registry_id",
+    "quiet_hours_agreed",
 )
 """What a grant states about itself, from bit 40 on: append, never reorder."""
 

@@ -27,6 +27,9 @@ OPT_OUTS: Final = frozenset(
 )
 """Kinds whose mere arrival is a reason not to call, even if nothing else of them can be read."""
 
+_OF_ONE_SELLER: Final = frozenset({"ConsentGranted", "RelationshipRecorded", "DncRemoved"})
+"""Permissions that must say to whom: one that could mean every seller would mean too much."""
+
 ALARM_DATED_AHEAD: Final = "restriction_dated_ahead"
 ALARM_UNDATED: Final = "restriction_undated"
 
@@ -61,7 +64,7 @@ def settle(suspect: Suspect) -> Settled:
     record, fields = suspect.record, decode_body(suspect.record.parsed, suspect.body)
     effect = effect_of(record, fields)
     end = payload_end(record, suspect.body)
-    _check_seller(effect, fields)
+    _check_seller(record, effect, fields)
     effective_at, alarm = _effective_at(effect, fields["occurred_at"], suspect.recorded_at)
     if not record.has_number:
         return Settled(effective_at, end, alarm=alarm)
@@ -104,8 +107,9 @@ def opted_out_number(record_name: str | None, key: bytes | None) -> str | None:
     return None
 
 
-def _check_seller(effect: Effect, fields: Fields) -> None:
-    if effect == "permits" and fields["seller_id"] in ("", "*") and "number" in fields:
+def _check_seller(record: RecordContract, effect: Effect, fields: Fields) -> None:
+    of_one = record.name in _OF_ONE_SELLER
+    if effect == "permits" and of_one and fields["seller_id"] in ("", "*"):
         raise Unreadable(
             "SELLER_MISSING", "an event that permits must name one seller in seller_id"
         )

@@ -189,3 +189,10 @@ def test_every_kind_of_record_can_be_read() -> None:
             reading = read_batch(batch, Origin(topic, partition, partitions), NONCE)
             assert not reading.unreadable, topic
             assert len(reading.groups) == len(batch)
+
+
+def test_what_concerns_no_seller_may_name_none() -> None:
+    """Attributes of a number are in order for every seller; only permissions need one."""
+    reading = read(raw("NumberAttributesRecorded", seller_id="*"))
+    assert not reading.unreadable
+    assert reading.groups[0].indexes == [0]
