@@ -13,8 +13,9 @@ COLUMNS = [
 
 def create_table(url: str, name: str) -> str:
     """Make a table of the contestant's own; returns its name."""
-    table = "bench_" + name.replace("-", "_")
+    table = "bench." + name.replace("-", "_")
     client = clickhouse_connect.get_client(dsn=url)
+    client.command("CREATE DATABASE IF NOT EXISTS bench")
     client.command(
         f"CREATE TABLE {table} (fact String, subject FixedString(16), topic String, "
         "partition Int32, offset Int64, recorded_at Int64, occurred_at Int64, event_name String, "
