@@ -20,6 +20,7 @@ import structlog
 from aiokafka.structs import TopicPartition
 
 from consent.blocks import CutterLimits, limits_entry, limits_of_entry
+from consent.errors import Retryable
 from consent.facts import LogPartition
 from consent.privacy import Keys
 from projections.clickhouse import Store
@@ -217,7 +218,7 @@ class HistoryWriter:
     async def _resume(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Resumed]:
         links = self._links
         topics = sorted({partition.topic for partition in partitions})
-        self._log_ids = dict(await links.log_ids(topics)) if topics else {}
+        self._log_ids = await self._known_log_ids(topics) if topics else {}
         origins = {
             partition: LogPartition(
                 self._log_ids[partition.topic], partition.topic, partition.partition
@@ -279,11 +280,23 @@ class HistoryWriter:
             if work is not None:
                 await lane.put(work)
 
+    async def _known_log_ids(self, topics: Sequence[str]) -> dict[str, bytes]:
+        while True:
+            try:
+                return dict(await self._links.log_ids(topics))
+            except Retryable as problem:
+                log.warning("log_ids_unknown", error=type(problem).__name__)
+            await asyncio.sleep(self._settings.seal.backoff_max_ms / 1000)
+
     async def _check_log_ids(self) -> None:
         known = dict(self._log_ids)
         if not known:
             return
-        found = await self._links.log_ids(sorted(known))
+        try:
+            found = await self._links.log_ids(sorted(known))
+        except Retryable as problem:
+            log.warning("log_ids_unchecked", error=type(problem).__name__)
+            return
         for topic, log_id in known.items():
             if self._log_ids.get(topic) == log_id != found[topic]:
                 raise LogReplaced(topic)

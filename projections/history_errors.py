@@ -46,13 +46,9 @@ class RowsMissing(HistoryCorrupt):
 
     table: str
     rows: int
-    rows_expected: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.table} holds {self.rows} rows where {self.rows_expected} were written: "
-            f"{self.where()}"
-        )
+        return f"{self.table} keeps losing {self.rows} rows that were written: {self.where()}"
 
 
 @dataclass(eq=False)

@@ -14,7 +14,12 @@ from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    BrokerNotAvailableError,
+    KafkaError,
+    KafkaTimeoutError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from consent.codec import decode, encode
@@ -28,6 +33,10 @@ BLOCKS_TOPIC = "ledger-blocks"
 DEAD_LETTERS_TOPIC = "dead-letters"
 _CUTTER_KEY = b"cutter"
 _FETCH_BYTES_MAX = 65_536
+_REQUEST_BYTES_MAX = 5 * 1024 * 1024
+"""A dead letter holds its original, which may be as large as a source topic allows."""
+_PASSING = (KafkaTimeoutError, BrokerNotAvailableError)
+"""Errors that pass although the client does not call them retriable."""
 
 T = TypeVar("T")
 
@@ -51,7 +60,7 @@ async def persist(connection: LogConnection, name: str, attempt: Callable[[], Aw
         try:
             return await attempt()
         except KafkaError as problem:
-            if not problem.retriable:
+            if not (problem.retriable or isinstance(problem, _PASSING)):
                 raise
             log.warning("broker_unavailable", operation=name, error=type(problem).__name__)
         await asyncio.sleep(backoff_ms / 1000)
@@ -73,6 +82,7 @@ class HistoryProducer:
             client_id=connection.client_id,
             # Readers skip identical repeats, so an idempotent producer would add nothing.
             acks="all",
+            max_request_size=_REQUEST_BYTES_MAX,
             request_timeout_ms=connection.request_timeout_ms,
             **connection.options,
         )

@@ -58,13 +58,15 @@ class ResumePoint:
     """Where recording goes on: the next offset, and what the store has from there on already.
 
     `recorded_at` are broker times in µs of stored facts by offset, which are kept; `offsets` the
-    offsets that each other table holds; `recorded_at_last` is the broker time just before.
+    offsets that each other table holds; `recorded_at_last` is the broker time just before. Blocks
+    that begin before `sealed_below` have their row already: they lost other rows.
     """
 
     position: int
     recorded_at_last: int = 0
     recorded_at: Mapping[int, int] = field(default_factory=dict)
     offsets: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    sealed_below: int = 0
 
 
 @dataclass(frozen=True, slots=True)

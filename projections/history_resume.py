@@ -152,5 +152,6 @@ class Resumption:
                 offset_last=block.offset_last,
             )
         last_at = compared_at or (block.recorded_at_max if block and not tail.healing else 0)
-        point = ResumePoint(position, last_at, tail.recorded_at, tail.offsets)
+        sealed_below = block.offset_last + 1 if block is not None and tail.healing else 0
+        point = ResumePoint(position, last_at, tail.recorded_at, tail.offsets, sealed_below)
         return Resumed(origin, point, None if tail.healing else block)

@@ -26,7 +26,12 @@ from projections.history_log import HistoryProducer
 from projections.history_metrics import HistoryMetrics
 from projections.history_partition import ResumePoint
 from projections.history_rows import BlockRows, BlockWork, TableRows, rows_of
-from projections.history_store import HistoryStore, SealedBlock, subjects_erased
+from projections.history_store import (
+    HistoryStore,
+    SealedBlock,
+    sealed_block,
+    subjects_erased,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -133,28 +138,26 @@ class Sealer:
 
         def evidence() -> TableRows:
             erased = store.erased(origin, block)
-            return rows.evidence.without(
-                subjects_erased(rows.evidence, rows.evidence_subjects, erased)
-            )
+            offsets = subjects_erased(rows.evidence, rows.evidence_subjects, erased)
+            return rows.evidence.without(offsets)
 
         def insert(table: TableRows, present: frozenset[int] | set[int]) -> None:
-            self.persist(
-                table.table, lambda: store.insert(origin, block, table.without(present)), gone
-            )
+            kept = table.without(present)
+            self.persist(table.table, lambda: store.insert(origin, block, kept), gone)
 
-        insert(
-            self.persist("erasures", evidence, gone), resume.offsets.get("evidence", frozenset())
-        )
+        kept = self.persist("erasures", evidence, gone)
+        insert(kept, resume.offsets.get("evidence", frozenset()))
         self._step_done("evidence", work)
         for table in rows.side:
             insert(table, resume.offsets.get(table.table, frozenset()))
         self._step_done("side", work)
         insert(rows.facts, set(resume.recorded_at))
         self._step_done("facts", work)
-        self.persist("verify", lambda: store.verify(origin, block, lambda: rows.facts), gone)
-        self.persist("verify", lambda: store.verify(origin, block, evidence), gone)
+        expected = {"facts": lambda: rows.facts, "evidence": evidence}
+        self.persist("verify", lambda: store.verify(origin, block, expected), gone)
         self._step_done("verified", work)
-        version = self._settings.cutter_version
-        sealed = self.persist("block", lambda: store.seal(origin, block, rows, version), gone)
+        sealed = sealed_block(block, rows.facts_sha256, self._settings.cutter_version)
+        may_exist = block.offset_first < resume.sealed_below
+        self.persist("block", lambda: store.seal(origin, sealed, may_exist), gone)
         self._step_done("block", work)
         return rows, sealed

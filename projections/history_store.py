@@ -20,7 +20,7 @@ from consent.fact_columns import NO_SUBJECT
 from consent.facts import LogPartition
 from projections.clickhouse import Store
 from projections.history_errors import BlockContradicts, RowsDoubled, RowsMissing
-from projections.history_rows import BlockRows, TableRows
+from projections.history_rows import TableRows
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +65,10 @@ class SealedBlock:
             "previous_header_sha256": None,
             "cutter_version": self.cutter_version,
         }
+
+
+Range = Block | SealedBlock
+Expected = Callable[[], TableRows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,64 +137,71 @@ class HistoryStore:
         if rows.rows.num_rows:
             self._store.insert_arrow(rows.table, rows.rows, token(origin, block, rows.table))
 
-    def verify(self, origin: LogPartition, block: Block, expected: Callable[[], TableRows]) -> None:
-        """Make sure that a table holds every record of a block exactly once.
+    def verify(self, origin: LogPartition, block: Block, expected: Mapping[str, Expected]) -> None:
+        """Make sure that each table holds every record of a block exactly once.
 
-        `expected` gives the rows that should be there now: evidence may be erased meanwhile. Rows
-        that are missing although they were acknowledged are written again, with an alarm. Raises
-        RowsDoubled, or RowsMissing if they do not stay.
+        Each of `expected` gives the rows that should be there now: evidence may be erased
+        meanwhile. Rows that are missing although they were acknowledged are written again, with an
+        alarm. Raises RowsDoubled, or RowsMissing if they do not stay, or BlockContradicts where
+        there are more facts than the log has records.
         """
         for attempt in range(_HEALING_ATTEMPTS_MAX + 1):
-            rows = expected()
-            found, distinct = self._count(origin, block, rows.table)
-            if found != distinct:
-                raise RowsDoubled(*_place(origin, block), rows.table, found, distinct)
-            if rows.table == "facts" and found > len(rows.offsets):
+            counted = self._counts(origin, block, tuple(expected))
+            short = [
+                rows
+                for table, rows_now in expected.items()
+                if (rows := self._missing(origin, block, table, counted[table], rows_now))
+            ]
+            if not short:
+                return
+            for rows in short:
+                _alarm_missing(origin, block, rows)
+                if attempt < _HEALING_ATTEMPTS_MAX:
+                    healing = f"{token(origin, block, rows.table)}|r{attempt + 1}"
+                    self._store.insert_arrow(rows.table, rows.rows, healing)
+        raise RowsMissing(*_place(origin, block), short[0].table, len(short[0].offsets))
+
+    def _missing(
+        self,
+        origin: LogPartition,
+        block: Block,
+        table: str,
+        counted: tuple[int, int],
+        expected: Expected,
+    ) -> TableRows | None:
+        """Rows that a table lacks; None if it is whole. Stops at rows that are too many."""
+        found, distinct = counted
+        if found != distinct:
+            raise RowsDoubled(*_place(origin, block), table, found, distinct)
+        rows = expected()
+        if found == len(rows.offsets):
+            return None
+        if found > len(rows.offsets):
+            if table == "facts":
                 detail = f"facts holds {found} records where the log gives {len(rows.offsets)}"
                 raise BlockContradicts(*_place(origin, block), detail)
-            if found >= len(rows.offsets):
-                return
-            where = f"{_where(origin)} AND {_range(block)}"
-            missing = expected().without(set(self._offsets(rows.table, where)))
-            if not missing.offsets:
-                return
-            log.error(
-                "history_rows_missing",
-                topic=origin.topic,
-                partition=origin.partition,
-                table=rows.table,
-                offset_first=block.offset_first,
-                offset_last=block.offset_last,
-                missing=len(missing.offsets),
-            )
-            if attempt < _HEALING_ATTEMPTS_MAX:
-                healing = f"{token(origin, block, rows.table)}|r{attempt + 1}"
-                self._store.insert_arrow(rows.table, missing.rows, healing)
-        raise RowsMissing(*_place(origin, block), rows.table, found, len(rows.offsets))
+            return None
+        where = f"{_where(origin)} AND {_range(block)}"
+        missing = rows.without(set(self._offsets(table, where)))
+        return missing if missing.offsets else None
 
     def seal(
-        self, origin: LogPartition, block: Block, rows: BlockRows, cutter_version: int
+        self, origin: LogPartition, sealed: SealedBlock, may_exist: bool = False
     ) -> SealedBlock:
-        """Write the block's own row, unless it is there; refuse another block in its place."""
-        sealed = SealedBlock(
-            offset_first=block.offset_first,
-            offset_last=block.offset_last,
-            records=block.records,
-            month=block.month,
-            recorded_at_min=block.recorded_at_min,
-            recorded_at_max=block.recorded_at_max,
-            facts_sha256=rows.facts_sha256,
-            cutter_version=cutter_version,
-        )
-        overlapping = f"offset_first <= {block.offset_last} AND offset_last >= {block.offset_first}"
-        found = self._blocks(origin, overlapping, "")
+        """Write a block's own row; refuse another block in its place.
+
+        `may_exist`: the row may be there from earlier, and is then left as it is.
+        """
+        first, last = sealed.offset_first, sealed.offset_last
+        overlapping = f"offset_first <= {last} AND offset_last >= {first}"
+        found = self._blocks(origin, overlapping, "") if may_exist else []
         if not found:
             row = _block_row(sealed.header(origin))
-            self._store.insert_arrow("blocks", row, token(origin, block, "blocks"))
+            self._store.insert_arrow("blocks", row, token(origin, sealed, "blocks"))
             found = self._blocks(origin, overlapping, "")
         if found != [sealed]:
             detail = f"{len(found)} blocks lie where this one was written, or it differs"
-            raise BlockContradicts(*_place(origin, block), detail)
+            raise BlockContradicts(*_place(origin, sealed), detail)
         return sealed
 
     def cutter_entry(self) -> dict[str, Any] | None:
@@ -222,18 +233,9 @@ class HistoryStore:
         self._store.insert_arrow("log_entries", table, f"v1|log_entries|{entry['entry_id']}")
 
     def _whole(self, origin: LogPartition, sealed: SealedBlock) -> bool:
-        block = Block(
-            sealed.offset_first,
-            sealed.offset_last,
-            sealed.records,
-            0,
-            sealed.month,
-            sealed.recorded_at_min,
-            sealed.recorded_at_max,
-        )
-        found, distinct = self._count(origin, block, "facts")
+        found, distinct = self._counts(origin, sealed, ("facts",))["facts"]
         if found != distinct or found > sealed.records:
-            raise RowsDoubled(*_place(origin, block), "facts", found, sealed.records)
+            raise RowsDoubled(*_place(origin, sealed), "facts", found, sealed.records)
         return found == sealed.records
 
     def _block_last(self, origin: LogPartition) -> SealedBlock | None:
@@ -249,16 +251,48 @@ class HistoryStore:
         )
         return [_sealed_block(row) for row in rows]
 
-    def _count(self, origin: LogPartition, block: Block, table: str) -> tuple[int, int]:
+    def _counts(
+        self, origin: LogPartition, block: Range, tables: Sequence[str]
+    ) -> dict[str, tuple[int, int]]:
+        """Rows and distinct offsets of a block's range in each table."""
+        where = f"{_where(origin)} AND {_range(block)}"
         rows = self._store.query_rows(
-            f"SELECT count(), uniqExact(offset) FROM {table} "  # noqa: S608
-            f"WHERE {_where(origin)} AND {_range(block)}"
+            " UNION ALL ".join(
+                f"SELECT '{table}', count(), uniqExact(offset) FROM {table} WHERE {where}"  # noqa: S608
+                for table in tables
+            )
         )
-        return int(rows[0][0]), int(rows[0][1])
+        return {table: (int(found), int(distinct)) for table, found, distinct in rows}
 
     def _offsets(self, table: str, where: str) -> list[int]:
         rows = self._store.query_rows(f"SELECT DISTINCT offset FROM {table} WHERE {where}")  # noqa: S608
         return [int(row[0]) for row in rows]
+
+
+def sealed_block(block: Block, facts_sha256: bytes, cutter_version: int) -> SealedBlock:
+    """A closed block as its row has it."""
+    return SealedBlock(
+        offset_first=block.offset_first,
+        offset_last=block.offset_last,
+        records=block.records,
+        month=block.month,
+        recorded_at_min=block.recorded_at_min,
+        recorded_at_max=block.recorded_at_max,
+        facts_sha256=facts_sha256,
+        cutter_version=cutter_version,
+    )
+
+
+def _alarm_missing(origin: LogPartition, block: Block, rows: TableRows) -> None:
+    log.error(
+        "history_rows_missing",
+        topic=origin.topic,
+        partition=origin.partition,
+        table=rows.table,
+        offset_first=block.offset_first,
+        offset_last=block.offset_last,
+        missing=len(rows.offsets),
+    )
 
 
 def _sealed_block(row: Sequence[Any]) -> SealedBlock:
@@ -267,7 +301,7 @@ def _sealed_block(row: Sequence[Any]) -> SealedBlock:
     return SealedBlock(offset_first, offset_last, records, month, at_min, at_max, digest, version)
 
 
-def token(origin: LogPartition, block: Block, table: str) -> str:
+def token(origin: LogPartition, block: Range, table: str) -> str:
     """Deduplication token of a block's insert into a table."""
     place = f"{origin.log_id.hex()}|{origin.partition}|{block.offset_first}-{block.offset_last}"
     return f"v1|{table}|{place}"
@@ -278,11 +312,11 @@ def _where(origin: LogPartition) -> str:
     return f"log_id = unhex('{origin.log_id.hex()}') AND partition = {origin.partition}"
 
 
-def _range(block: Block) -> str:
+def _range(block: Range) -> str:
     return f"offset BETWEEN {block.offset_first} AND {block.offset_last}"
 
 
-def _place(origin: LogPartition, block: Block) -> tuple[str, int, str, int, int]:
+def _place(origin: LogPartition, block: Range) -> tuple[str, int, str, int, int]:
     place = (origin.topic, origin.partition, origin.log_id.hex())
     return (*place, block.offset_first, block.offset_last)
 

@@ -62,7 +62,7 @@ class RecordConfig:
 
 def record_stall_limits() -> StallLimits:
     """Limits for `RecordConfig.app` that let the worker sit out a store that is away."""
-    return StallLimits(progress_s=OUTAGE_MAX_S)
+    return StallLimits(progress_s=OUTAGE_MAX_S, rebalance_s=OUTAGE_MAX_S)
 
 
 class _Reading(Acknowledgements):
@@ -154,41 +154,45 @@ class _Recorder:
     def __init__(self, app: RecordApp, config: RecordConfig) -> None:
         self._app = app
         self._config = config
-        self._writer: HistoryWriter | None = None
+        self._starting: asyncio.Task[HistoryWriter] | None = None
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """Connects to store and brokers; waits for a store that is away."""
-        store = await _connect(self._config.store)
-        try:
-            self._writer = HistoryWriter(
-                self._links(store), self._config.history, self._observers()
-            )
-            await self._writer.start()
+        """Connects to store and brokers, without waiting for them: the first assignment does."""
+        async with contextlib.AsyncExitStack() as stack:
+            self._starting = asyncio.create_task(self._start(stack))
             try:
                 yield
             finally:
-                await self._writer.stop()
-        finally:
-            store.close()
+                self._starting.cancel()
+                await asyncio.wait({self._starting})
 
     async def on_partitions_assigned(self, partitions: frozenset[TopicPartition]) -> None:
-        self._app.read_from = await self._ready.assigned(partitions)
+        writer = await self._writer()
+        self._app.read_from = await writer.assigned(partitions)
 
     async def on_partitions_revoked(self, partitions: frozenset[TopicPartition]) -> None:
-        await self._ready.revoked()
+        if self._starting is not None and self._starting.done():
+            await (await self._writer()).revoked()
 
     async def handle(self, batch: RecordBatch) -> None:
-        await self._ready.take(batch)
+        await (await self._writer()).take(batch)
 
     async def run(self) -> None:
-        await self._ready.run()
+        await (await self._writer()).run()
 
-    @property
-    def _ready(self) -> HistoryWriter:
-        if self._writer is None:
+    async def _start(self, stack: contextlib.AsyncExitStack) -> HistoryWriter:
+        store = await _connect(self._config.store)
+        stack.callback(store.close)
+        writer = HistoryWriter(self._links(store), self._config.history, self._observers())
+        stack.push_async_callback(writer.stop)
+        await writer.start()
+        return writer
+
+    async def _writer(self) -> HistoryWriter:
+        if self._starting is None:
             raise RuntimeError("the worker's resources were not entered")
-        return self._writer
+        return await asyncio.shield(self._starting)
 
     def _observers(self) -> SealObservers:
         metrics = HistoryMetrics(self._app.metrics.registry)

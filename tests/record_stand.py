@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 from kafka import KafkaAdminClient
 
 from consent.codec import decode
 from consent.contracts import contracts
+from consent.privacy import subject_token
 from consent_ledger.adapters.topic_administration import (
     AdminConnection,
     TopicLayout,
@@ -29,8 +31,8 @@ from consent_ledger.adapters.topic_administration import (
 )
 from projections.clickhouse import Store
 from projections.migration import load_migrations, migrate
-from tests.brokers import Broker, die_with_parent, unique, wait_until
-from tests.record_process import Plan
+from tests.brokers import Broker, committed, die_with_parent, unique, wait_until
+from tests.record_process import KEYS, Plan
 from tests.strategies import Fields, random_event, raw_of
 
 PARTITIONS = 2
@@ -115,9 +117,43 @@ class Stand:
             if worker.process.poll() is None:
                 worker.kill()
 
-    def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+    def publish(
+        self,
+        topic: str,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        transactional: bool = False,
+    ) -> None:
         """Produce keys and values as they are, acknowledged, partition by key."""
-        asyncio.run(_publish(self.broker, topic, records))
+        asyncio.run(_publish(self.broker, topic, records, transactional))
+
+    def erase(self, number: str, topic: str, partition: int, offset_last: int) -> None:
+        """Note an erasure in the store, as whoever deletes evidence does first."""
+        subject = subject_token(KEYS.history, number).hex()
+        self.store.command(
+            "INSERT INTO erasures (subject, erased_log_id, erased_partition, erased_offset_last) "
+            f"SELECT unhex('{subject}'), unhex('{self.log_ids[topic].hex()}'), "
+            f"{partition}, {offset_last}"
+        )
+
+    def remove_records(self, topic: str, below: int) -> None:
+        """Remove the beginning of partition 0, as retention does."""
+        asyncio.run(_remove_records(self.broker, topic, below))
+
+    def recreate_topics(self) -> None:
+        """Delete all topics and create them again."""
+        _empty_topics(self.broker)
+        self.refresh_log_ids()
+
+    def values(self, topic: str, partitions: int = 1) -> list[bytes]:
+        """Every value of a topic."""
+        return asyncio.run(_values(self.broker, topic, partitions))
+
+    async def committed(self, topic: str) -> list[int]:
+        """The group's committed offset of each partition, 0 where there is none."""
+        partitions = contracts().topics[topic].partitions or PARTITIONS
+        return [
+            offset or 0 for offset in await committed(self.broker, self.group, topic, partitions)
+        ]
 
     def publish_events(self, topic: str, count: int, seed: int) -> list[Fields]:
         """Produce random events of all types of a topic; returns them."""
@@ -172,7 +208,7 @@ class Stand:
     def announced(self, topic: str) -> dict[tuple[int, int], set[bytes]]:
         """What `ledger-blocks` says of a topic's present log: headers by partition and start."""
         found: dict[tuple[int, int], set[bytes]] = {}
-        for value in asyncio.run(_values(self.broker, "ledger-blocks")):
+        for value in self.values("ledger-blocks"):
             record, fields = decode(value)
             if record.name == "BlockSealed" and fields["log_id"] == self.log_ids[topic]:
                 place = (fields["partition"], fields["offset_first"])
@@ -245,31 +281,48 @@ def _empty_topics(broker: Broker) -> None:
 
 
 async def _publish(
-    broker: Broker, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]
+    broker: Broker,
+    topic: str,
+    records: Sequence[tuple[bytes | None, bytes | None]],
+    transactional: bool,
 ) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", linger_ms=5)
+    options: dict[str, Any] = {"transactional_id": unique("tx")} if transactional else {}
+    producer = AIOKafkaProducer(
+        bootstrap_servers=broker.bootstrap, acks="all", linger_ms=5, **options
+    )
     await producer.start()
     try:
-        futures = [await producer.send(topic, key=key, value=value) for key, value in records]
-        await asyncio.gather(*futures)
+        async with producer.transaction() if transactional else contextlib.nullcontext():
+            futures = [await producer.send(topic, key=key, value=value) for key, value in records]
+            await asyncio.gather(*futures)
     finally:
         await producer.stop()
 
 
-async def _values(broker: Broker, topic: str) -> list[bytes]:
-    """Every value of a topic of one partition."""
-    partition = TopicPartition(topic, 0)
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest")
+async def _remove_records(broker: Broker, topic: str, below: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    await admin.start()
+    try:
+        target = TopicPartition(topic, 0)
+        await admin.delete_records({target: RecordsToDelete(before_offset=below)})
+    finally:
+        await admin.close()
+
+
+async def _values(broker: Broker, topic: str, count: int) -> list[bytes]:
+    """Every value of a topic, partition by partition, up to its fetches' high watermarks."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap)
     await consumer.start()
     values: list[bytes] = []
     try:
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
-        while True:
-            records = await consumer.getmany(partition, timeout_ms=500)
-            values += [record.value for record in records.get(partition, [])]
-            end = consumer.highwater(partition)
-            if end is not None and await consumer.position(partition) >= end:
-                return values
+        for partition in (TopicPartition(topic, number) for number in range(count)):
+            consumer.assign([partition])
+            await consumer.seek_to_beginning(partition)
+            end = None
+            while end is None or await consumer.position(partition) < end:
+                records = await consumer.getmany(partition, timeout_ms=500)
+                values += [record.value for record in records.get(partition, [])]
+                end = consumer.highwater(partition)
     finally:
         await consumer.stop()
+    return values
