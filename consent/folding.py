@@ -7,9 +7,10 @@ lifting and merging the events one by one, held true by tests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import repeat
 from typing import Any
 
 import polars
@@ -19,9 +20,9 @@ from consent.contracts import RecordContract
 from consent.evidence import STATEMENT_FIELDS, element_column
 from consent.facts import derived_states
 from consent.intake import BatchReading, EventGroup, RawRecord
-from consent.lift import Position, applied_entry, place_entries, unreadable_entries
+from consent.lift import Position, place_entries, unreadable_entries
 from consent.lifters import LIFTERS, Entry, Lifter
-from consent.state import TEST_PREFIX
+from consent.state import TEST_PREFIX, AppliedOffset
 
 _ALWAYS = ("event_id", "seller_id", "test")
 
@@ -57,8 +58,7 @@ def lift_batch(
     """
     lifted: dict[bytes, list[Entry]] = {}
     last: dict[bytes, tuple[int, int]] = {}
-
-    def add(index: int, key: bytes, entries: Iterable[Entry]) -> None:
+    for index, key, entries in _lifted_records(reading, records, recorded_at, log):
         found = lifted.get(key)
         if found is None:
             lifted[key] = [*entries]
@@ -67,26 +67,32 @@ def lift_batch(
             found += entries
             offset, at = last[key]
             last[key] = (max(offset, records[index].offset), max(at, recorded_at[index]))
+    log_key = (log.topic, log.log_id)
+    for key, place in last.items():
+        lifted[key].append(("applied", log_key, AppliedOffset._make(place)))
+    return lifted
 
+
+def _lifted_records(
+    reading: BatchReading, records: Sequence[RawRecord], recorded_at: Sequence[int], log: Log
+) -> Iterator[tuple[int, bytes, Sequence[Entry]]]:
+    """Index, number and entries of every record that says something."""
     for group in reading.groups:
+        indexes = group.indexes
         for row, entries in lift_group(group):
-            index = group.indexes[row]
+            index = indexes[row]
             key = records[index].key
             if key is not None:
-                add(index, key, entries)
+                yield index, key, entries
     for unreadable in reading.unreadable:
         if unreadable.restricts and unreadable.number is not None:
             index = unreadable.index
             offset = records[index].offset
             place = Position(log.topic, log.log_id, log.partition, offset, recorded_at[index])
-            add(index, unreadable.number.encode(), unreadable_entries(place))
-    for key, (offset, at) in last.items():
-        place = Position(log.topic, log.log_id, log.partition, offset, at)
-        lifted[key].append(applied_entry(place))
-    return lifted
+            yield index, unreadable.number.encode(), unreadable_entries(place)
 
 
-def lift_group(group: EventGroup) -> Iterable[tuple[int, Sequence[Entry]]]:
+def lift_group(group: EventGroup) -> Iterator[tuple[int, Sequence[Entry]]]:
     """Row number and entries of every own row that says something."""
     lifter = LIFTERS.get(group.record.name)
     if lifter is None:
@@ -94,12 +100,14 @@ def lift_group(group: EventGroup) -> Iterable[tuple[int, Sequence[Entry]]]:
     frame = group.frame
     tests = frame.get_column("test").to_list()
     places = derived_states(frame)
+    placed = any(places)
     lift = lifter.lift
+    foreign = group.foreign
     for row, values in enumerate(_rows(group, lifter, tests)):
-        if row in group.foreign:
+        if row in foreign:
             continue
         entries = lift(values)
-        if places[row]:
+        if placed and places[row]:
             entries = [*entries, *place_entries(values[0], tests[row], places[row])]
         if entries:
             yield row, entries
@@ -113,9 +121,9 @@ def _rows(group: EventGroup, lifter: Lifter, tests: list[bool]) -> Iterable[tupl
             TEST_PREFIX + seller if test else seller
             for seller, test in zip(sellers, tests, strict=True)
         ]
-    elements = element_column(frame).to_list() if lifter.elements else [0] * frame.height
+    elements = element_column(frame).to_list() if lifter.elements else repeat(0, frame.height)
     symbols = _symbols(group.record)
-    columns = [_words(frame.get_column(name), symbols.get(name, ())) for name in lifter.columns]
+    columns = [_values(frame.get_column(name), symbols.get(name, ())) for name in lifter.columns]
     return zip(
         group.effective_at,
         frame.get_column("event_id").to_list(),
@@ -142,16 +150,25 @@ def _symbols(record: RecordContract) -> dict[str, tuple[str, ...]]:
     return {field["name"]: symbols_of(field["type"]) for field in record.schema["fields"]}
 
 
-def _words(column: polars.Series, symbols: tuple[str, ...]) -> list[Any]:
+def _values(column: polars.Series, symbols: tuple[str, ...]) -> Iterable[Any]:
     """Values of a column, enums as words, arrays of enums as tuples of words."""
-    values = column.to_list()
+    if column.null_count() == len(column):
+        return repeat(None, len(column))
+    if isinstance(column.dtype, polars.List):
+        return _lists(column, symbols)
     if not symbols:
-        return values
-    if not isinstance(column.dtype, polars.List):
-        return [None if value is None else symbols[value] for value in values]
+        return column.to_list()
+    return [None if value is None else symbols[value] for value in column.to_list()]
+
+
+def _lists(column: polars.Series, symbols: tuple[str, ...]) -> Iterable[Any]:
+    if not column.null_count() and not column.list.len().max():
+        return repeat((), len(column))
+    if not symbols:
+        return column.to_list()
     met: dict[tuple[int, ...], tuple[str, ...]] = {}
     words: list[Any] = []
-    for value in values:
+    for value in column.to_list():
         if value is None:
             words.append(None)
             continue

@@ -86,9 +86,18 @@ def _scope(words: tuple[str, ...]) -> tuple[str, ...]:
     return (ANY,) if not words or _UNKNOWN in words else tuple(sorted(set(words)))
 
 
-@lru_cache(maxsize=1024)
-def _granted_words(words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(set(words) - {_UNKNOWN}))
+@lru_cache(maxsize=1 << 14)
+def _grant_keys(
+    seller_id: str, purposes: tuple[str, ...], modes: tuple[str, ...], kind: str
+) -> tuple[tuple[str, str, str, str], ...]:
+    """Slots of a grant; none for what is unknown."""
+    if kind == _UNKNOWN or not _names_seller(seller_id):
+        return ()
+    return tuple(
+        (seller_id, purpose, mode, kind)
+        for purpose in sorted(set(purposes) - {_UNKNOWN})
+        for mode in sorted(set(modes) - {_UNKNOWN})
+    )
 
 
 def _matters(matters: Sequence[str]) -> tuple[str, ...]:
@@ -98,7 +107,8 @@ def _matters(matters: Sequence[str]) -> tuple[str, ...]:
 def _consent_granted(row: Row) -> Entries:
     at, event_id, seller_id, elements, kind, change, purposes, modes, *terms = row
     matters, expires_at, validity, signed_at, party = terms
-    if kind == _UNKNOWN or change == "REQUESTED" or not _names_seller(seller_id):
+    keys = _grant_keys(seller_id, tuple(purposes), tuple(modes), kind)
+    if not keys or change == "REQUESTED":
         return _NOTHING
     if validity is not None:
         stated = after(at, validity)
@@ -106,11 +116,7 @@ def _consent_granted(row: Row) -> Entries:
         stated = at if stated is None else stated
         expires_at = stated if expires_at is None else min(stated, expires_at)
     grant = Grant(at, event_id, expires_at, signed_at, elements, _matters(matters), party)
-    return [
-        ("grants", (seller_id, purpose, mode, kind), grant)
-        for purpose in _granted_words(tuple(purposes))
-        for mode in _granted_words(tuple(modes))
-    ]
+    return [("grants", key, grant) for key in keys]
 
 
 def _withdrawals(

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from consent.avro_values import long_bytes, read_long
+from consent.avro_values import long_bytes, read_long, time_bytes
 from consent.errors import Unreadable
 from consent.lifters import Entry
-from consent.state import ATTEMPTS_MAX, EMPTY, LOG_IDS_MAX, SubjectState, merge, merge_applied
+from consent.state import ATTEMPTS_MAX, EMPTY, LOG_IDS_MAX, SubjectState, merge
 from consent.state_codec import (
     ERASED,
     NO_ENTRY,
@@ -54,6 +54,10 @@ _APPLIED: Final = _INDEX["applied"]
 _BEFORE_TIME: Final = {_INDEX["dnc"]: 1}
 """Bytes of an entry between its key and its time."""
 
+_LENGTH_AND_SIGN: Final = 0x8080808080808081
+_EIGHT_BYTES_POSITIVE: Final = 0x0080808080808080
+"""Of eight bytes, little endian: which of them continue a varint, and if its value is negative."""
+
 _NOTHING: Final = [NO_ENTRY] * len(SECTIONS)
 
 
@@ -77,13 +81,17 @@ def apply_entries(body: bytes | None, entries: Iterable[Entry]) -> bytes:
     """A state with the entries of one or more events merged into it; None is the empty state."""
     erased = EMPTY
     added: list[tuple[int, bytes, bytes]] = []
+    written: object = None
+    value_bytes = b""
     for section, key, value in entries:
         if section == "erased":
             erased = merge(erased, SubjectState(erased=value))
-        else:
-            index, codec = _CODECS[section]
-            key_bytes = codec.write_key(key)
-            added.append((index, key_bytes, key_bytes + codec.write_value(value)))
+            continue
+        index, codec = _CODECS[section]
+        if value is not written:
+            written, value_bytes = value, codec.write_value(value)
+        key_bytes = codec.write_key(key)
+        added.append((index, key_bytes, key_bytes + value_bytes))
     sections = _NOTHING.copy() if body is None else _split(body)
     if sections is None or erased is not EMPTY:
         held = EMPTY if body is None else decode_state_body(body)
@@ -163,17 +171,17 @@ def _entries(section: bytes) -> list[bytes]:
 def _with_entry(index: int, section: bytes, key: bytes, entry: bytes) -> bytes:
     """A section of slots with one more entry, in the order of keys."""
     place = len(section) - 1
-    rest = place
     for at, start, end in _blocks(section):
         if section.startswith(key, start):
             held = section[start:end]
-            entry = held if held == entry else _greater(index, len(key), held, entry)
-            place, rest = at, end
-            break
+            if held == entry:
+                return section
+            entry = _greater(index, len(key), held, entry)
+            return section[:at] + ONE_ENTRY + long_bytes(len(entry)) + entry + section[end:]
         if section[start:end] > entry:
-            place = rest = at
+            place = at
             break
-    section = section[:place] + ONE_ENTRY + long_bytes(len(entry)) + entry + section[rest:]
+    section = section[:place] + ONE_ENTRY + long_bytes(len(entry)) + entry + section[place:]
     return _newest_logs(section, key) if index == _APPLIED else section
 
 
@@ -210,21 +218,44 @@ def _key_end(index: int, entry: bytes) -> int:
 
 
 def _greater(index: int, key_end: int, one: bytes, other: bytes) -> bytes:
+    if index == _APPLIED:
+        return one[:key_end] + _greater_offset(one, other, key_end)
+    later = _later(one, other, key_end + _BEFORE_TIME.get(index, 0))
+    if later is not None:
+        return later
     section = SECTIONS[index]
-    if index != _APPLIED:
-        time_at = key_end + _BEFORE_TIME.get(index, 0)
-        one_at, other_at = read_long(one, time_at)[0], read_long(other, time_at)[0]
-        if one_at != other_at:
-            return one if one_at > other_at else other
     codec = section_codec(section)
-    key, first, _end = codec.read(one, 0)
+    _key, first, _end = codec.read(one, 0)
     _key, second, _end = codec.read(other, 0)
     if index == _ATTRIBUTES:
         return one[:key_end] + codec.write_value(greater_attribute(first, second))
-    if index == _APPLIED:
-        return one[:key_end] + codec.write_value(merge_applied({key: first}, {key: second})[key])
     order = SLOT_ORDERS[section]
     return one if order(first) >= order(second) else other
+
+
+def _later(one: bytes, other: bytes, time_at: int) -> bytes | None:
+    """The entry with the greater time, None for equal times."""
+    first = int.from_bytes(one[time_at : time_at + 8], "little")
+    second = int.from_bytes(other[time_at : time_at + 8], "little")
+    if first & _LENGTH_AND_SIGN == second & _LENGTH_AND_SIGN == _EIGHT_BYTES_POSITIVE:
+        # Varints of one length, least significant bits first: ordered as their values are.
+        if first == second:
+            return None
+        return one if first > second else other
+    first, second = read_long(one, time_at)[0], read_long(other, time_at)[0]
+    if first == second:
+        return None
+    return one if first > second else other
+
+
+def _greater_offset(one: bytes, other: bytes, key_end: int) -> bytes:
+    """The value of an entry of `applied`: the greater offset, the greater broker time."""
+    one_offset, one_time_at = read_long(one, key_end)
+    other_offset, other_time_at = read_long(other, key_end)
+    if one[one_time_at:] == other[other_time_at:]:
+        return one[key_end:] if one_offset >= other_offset else other[key_end:]
+    latest = max(read_long(one, one_time_at)[0], read_long(other, other_time_at)[0])
+    return long_bytes(max(one_offset, other_offset)) + time_bytes(latest)
 
 
 def _newest_logs(section: bytes, key: bytes) -> bytes:
@@ -247,24 +278,33 @@ def _newest_logs(section: bytes, key: bytes) -> bytes:
 
 def _with_attempt(section: bytes, key: bytes, entry: bytes) -> bytes:
     """A section of attempts with one more, of its key no more than are kept."""
-    identity_end = _identity_end(entry, len(key))
-    identity = entry[:identity_end]
-    entries = _entries(section)
-    of_key = [held for held in entries if held.startswith(key)]
-    for held in of_key:
-        if held.startswith(identity):
-            read = section_codec("attempts").read
-            if attempt_order(read(entry, 0)[1]) <= attempt_order(read(held, 0)[1]):
-                return section
-            entries.remove(held)
-            of_key.remove(held)
-            break
-    entries.append(entry)
-    of_key.append(entry)
-    if len(of_key) > ATTEMPTS_MAX:
-        entries.remove(min(of_key, key=lambda held: _age(held, len(key))))
-    entries.sort()
+    identity = entry[: _identity_end(entry, len(key))]
+    place = len(section) - 1
+    of_key = 0
+    for at, start, end in _blocks(section):
+        if section.startswith(key, start):
+            of_key += 1
+            if section.startswith(identity, start):
+                return _with_repeated_attempt(section, identity, entry)
+        if section[start:end] > entry:
+            place = min(place, at)
+    added = section[:place] + ONE_ENTRY + long_bytes(len(entry)) + entry + section[place:]
+    if of_key < ATTEMPTS_MAX:
+        return added
+    entries = _entries(added)
+    candidates = [held for held in entries if held.startswith(key)]
+    entries.remove(min(candidates, key=lambda held: _age(held, len(key))))
     return section_of(entries)
+
+
+def _with_repeated_attempt(section: bytes, identity: bytes, entry: bytes) -> bytes:
+    entries = _entries(section)
+    held = next(held for held in entries if held.startswith(identity))
+    read = section_codec("attempts").read
+    if attempt_order(read(entry, 0)[1]) <= attempt_order(read(held, 0)[1]):
+        return section
+    entries[entries.index(held)] = entry
+    return section_of(sorted(entries))
 
 
 def _identity_end(entry: bytes, key_end: int) -> int:
