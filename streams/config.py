@@ -85,6 +85,11 @@ class FetchLimits:
     buffer_batches: int = 4
 
 
+# The embedded broker does not wake a waiting fetch when a record arrives, it looks again several
+# times within the wait: records take about a third of it to come through.
+EMBEDDED_FETCH = FetchLimits(wait_ms=50)
+
+
 @dataclass(frozen=True, slots=True)
 class StallLimits:
     """How long a worker may show no progress before it is ended, to be started afresh.

@@ -20,7 +20,13 @@ from aiokafka.structs import TopicPartition
 
 from streams.apps import BatchAgent, BatchApp, add_background_task, add_batch_agent, make_app
 from streams.batching import BatchLimits, RecordBatch
-from streams.config import EMBEDDED_TIMEOUTS, AppConfig, GroupTimeouts, StallLimits
+from streams.config import (
+    EMBEDDED_FETCH,
+    EMBEDDED_TIMEOUTS,
+    AppConfig,
+    GroupTimeouts,
+    StallLimits,
+)
 from streams.worker import WorkerOptions, run_worker
 
 
@@ -128,6 +134,7 @@ def build(plan: Plan) -> BatchApp:
         bootstrap_servers=plan.bootstrap,
         copartitioned_topics=frozenset(plan.topics if plan.copartitioned else ()),
         batch=BatchLimits(records_max=plan.records_max),
+        fetch=EMBEDDED_FETCH,
         timeouts=GroupTimeouts(**plan.timeouts),
         stall=StallLimits(**plan.stall),
         commit_interval_s=0.2,
