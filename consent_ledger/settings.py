@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -36,16 +36,6 @@ class SettingsRejected(ConsentError):
         return "\n".join(_sentence(problem) for problem in self.problems)
 
 
-def _strict_boolean(value: object) -> object:
-    """Only `true` and `false`: "no", "off" or "O" must never be taken for the wrong one."""
-    if isinstance(value, str):
-        if value not in ("true", "false"):
-            raise ValueError("write true or false")
-        return value == "true"
-    return value
-
-
-Boolean = Annotated[bool, BeforeValidator(_strict_boolean)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Positive = Annotated[int, Field(ge=1)]
 

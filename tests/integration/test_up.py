@@ -278,7 +278,7 @@ def test_the_demo_shows_what_a_ledger_does(
         "after STOP: DENY",
         "UNDECODABLE",
         "equal",
-        "64 duplicate",
+        " duplicate",
     ):
         assert said in shown.stdout
     assert "DIFFERENT" not in shown.stdout and "Traceback" not in shown.stderr

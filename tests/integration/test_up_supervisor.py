@@ -156,7 +156,8 @@ async def test_starts_after_what_is_needed_and_stops_before_it(bench: Bench) -> 
 async def test_a_child_ends_before_those_that_it_uses_while_ending(bench: Bench) -> None:
     """`stops_before` orders the end alone: the child starts without waiting for the other."""
     slow = bench.spec("slow", SERVICE.replace("print(", "time.sleep(0.5); print("))
-    door = bench.spec("door", stops_before=("slow",))
+    lingering = SERVICE.replace("def end(*_):", "def end(*_):\n        time.sleep(0.5)")
+    door = bench.spec("door", lingering, stops_before=("slow",))
     async with running(bench.supervisor(slow, door)):
         assert bench.seen.said.index(("ready", "door")) < bench.seen.said.index(("ready", "slow"))
     assert bench.lines("ended") == ["door", "slow"]
@@ -308,11 +309,12 @@ def test_killing_the_supervisor_leaves_no_orphan(tmp_path: Path) -> None:
             from consent_ledger.supervisor import Supervisor, SupervisorLimits
             from tests.integration.test_up_supervisor import Recorder
             async def main():
-                argv = (sys.executable, "-S", "-c", "import time; time.sleep(600)")
-                async def probe():
-                    return True
-                spec = ChildSpec("worker", argv, dict(os.environ), probe)
                 folder = pathlib.Path({str(tmp_path)!r})
+                code = "import os, sys, time; os.mknod(sys.argv[1]); time.sleep(600)"
+                argv = (sys.executable, "-S", "-c", code, str(folder / "up"))
+                async def probe():
+                    return (folder / "up").exists()
+                spec = ChildSpec("worker", argv, dict(os.environ), probe)
                 supervisor = Supervisor([spec], folder, SupervisorLimits(), Recorder())
                 run = asyncio.create_task(supervisor.run())
                 await supervisor.wait_ready()
