@@ -11,8 +11,17 @@ on a number is behind what is known, it is written again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -25,18 +34,12 @@ from consent.folding import Log, lift_batch, needed_columns
 from consent.intake import FORWARDED_HEADER, BatchReading, Origin, RawRecord, read_batch
 from consent.lift import Position
 from consent.privacy import Keys
-from consent.state import AppliedOffset, merge_applied
-from consent.state_codec import Watermark, encode_watermark
+from consent.state import AppliedOffset
+from consent.state_codec import encode_watermark
 from projections.suppression_fold import (
-    NOTHING_LATER,
-    Known,
     Pending,
     States,
-    TakenIn,
-    TopicRow,
     fold_batch,
-    framed_state,
-    take_in,
     token_key_of,
     watermark_key,
 )
@@ -44,13 +47,19 @@ from projections.suppression_log import (
     DEAD_LETTERS_TOPIC,
     TOPIC,
     KeyedRecord,
-    ReadChunk,
-    Row,
-    Stretch,
     SuppressionLog,
 )
 from projections.suppression_metrics import SuppressionMetrics
-from projections.suppression_store import ChangelogPlace, StoreFolder, SuppressionStore
+from projections.suppression_partition import (
+    OwnedPartition,
+    behind_rows,
+    gaps,
+    note_repairs,
+    now_us,
+    recover,
+    rows_of,
+)
+from projections.suppression_store import ChangelogPlace, StoreFolder
 from projections.watermark import SourceEnd, TrueAt
 
 log = structlog.get_logger(__name__)
@@ -60,7 +69,6 @@ StepDone = Callable[[str], None]
 
 STEP_APPENDED: Final = "states_appended"
 STEP_STORED: Final = "states_stored"
-_REWRITE_ROWS: Final = 5_000
 _LOG_IDS_RETRY_S: Final = 1.0
 
 
@@ -95,27 +103,6 @@ class ProjectionSettings:
     step_done: StepDone = ignore_step
 
 
-@dataclass(slots=True, eq=False)
-class _Partition:
-    """One partition while it is ours."""
-
-    number: int
-    store: SuppressionStore
-    log_id: bytes
-    truth: TrueAt
-    applied: dict[tuple[str, bytes], AppliedOffset] = field(default_factory=dict)
-    positions: dict[str, int] = field(default_factory=dict)
-    written_at: int = 0
-    true_at_written: int = 0
-    left: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def offset_next(self) -> int:
-        place = self.store.place
-        return 0 if place is None else place.offset_next
-
-
 class SuppressionProjection:
     """Owns the partitions that it was assigned. For one event loop."""
 
@@ -135,8 +122,8 @@ class SuppressionProjection:
         self._token_key = token_key_of(settings.keys.suppression)
         self._topics = contracts().keyed_source_topics
         self._log_ids: Mapping[str, bytes] = {}
-        self._partitions: dict[int, _Partition] = {}
-        self._leaving: dict[int, _Partition] = {}
+        self._partitions: dict[int, OwnedPartition] = {}
+        self._leaving: dict[int, OwnedPartition] = {}
 
     @property
     def owned(self) -> Collection[int]:
@@ -147,16 +134,16 @@ class SuppressionProjection:
         """Recover each partition from the topic; afterwards its batches can be applied."""
         self._log_ids = await self._known_log_ids()
         for number in sorted(partitions):
-            former = self._leaving.pop(number, None)
+            former = self._leaving.get(number)
             if former is not None:
                 # A batch may still be at work that the group took from us; it ends harmlessly.
-                async with former.lock:
-                    former.store.close()
+                async with self._at_work(former):
+                    pass
             store = self._folder.open(number)
             log_id = self._log_ids[TOPIC]
-            partition = _Partition(number, store, log_id, TrueAt(self._topics))
+            partition = OwnedPartition(number, store, log_id, self._token_key, TrueAt(self._topics))
             self._leaving[number] = partition
-            await self._recover(partition)
+            await recover(partition, self._log, self._metrics)
             del self._leaving[number]
             self._partitions[number] = partition
 
@@ -172,11 +159,25 @@ class SuppressionProjection:
         """Give up every partition. A batch at work finishes without an effect on what follows."""
         self._leaving.update(self._partitions)
         self._partitions = {}
-        for number, partition in list(self._leaving.items()):
+        for partition in list(self._leaving.values()):
             partition.left = True
             if not partition.lock.locked():
-                partition.store.close()
-                del self._leaving[number]
+                self._release(partition)
+
+    def _release(self, partition: OwnedPartition) -> None:
+        partition.store.close()
+        if self._leaving.get(partition.number) is partition:
+            del self._leaving[partition.number]
+
+    @contextlib.asynccontextmanager
+    async def _at_work(self, partition: OwnedPartition) -> AsyncIterator[None]:
+        """One at a time; the last one out of a partition that was taken away closes it."""
+        async with partition.lock:
+            try:
+                yield
+            finally:
+                if partition.left:
+                    self._release(partition)
 
     async def apply(self, batch: SourceBatch) -> None:
         """Fold one batch; on return its effect is safe and it may be acknowledged.
@@ -187,7 +188,9 @@ class SuppressionProjection:
         partition = self._partitions[batch.partition]
         source = Log(batch.topic, self._log_ids[batch.topic], batch.partition)
         origin = Origin(batch.topic, batch.partition, self._settings.partitions)
-        async with partition.lock:
+        async with self._at_work(partition):
+            if partition.left:
+                return
             started = time.perf_counter()
             recorded_at = [record.timestamp * 1000 for record in batch.records]
             reading = read_batch(batch.records, origin, self._settings.nonce, needed_columns)
@@ -197,7 +200,7 @@ class SuppressionProjection:
             self._metrics.fold_seconds.observe(time.perf_counter() - started)
             partition.positions[batch.topic] = batch.offset_next
             offset = AppliedOffset(batch.offset_next - 1, recorded_at[-1])
-            self._note_applied(partition, {(source.topic, source.log_id): offset})
+            partition.note_applied({(source.topic, source.log_id): offset})
             partition.truth.reached(partition.positions)
             await self._write(partition, changed)
             self._metrics.states_written.inc(len(changed))
@@ -221,9 +224,9 @@ class SuppressionProjection:
         if partition.lock.locked():
             # A batch is at work, and writes a watermark of its own.
             return
-        async with partition.lock:
-            self._note_positions(partition, positions)
-            if not partition.left and _now_us() - partition.written_at >= idle_us:
+        async with self._at_work(partition):
+            partition.note_positions(positions, self._log_ids)
+            if not partition.left and now_us() - partition.written_at >= idle_us:
                 await self._write(partition, {})
 
     def truth(self, number: int) -> int | None:
@@ -231,11 +234,11 @@ class SuppressionProjection:
         partition = self._partitions.get(number)
         return None if partition is None else partition.true_at_written
 
-    async def _write(self, partition: _Partition, changed: States) -> None:
+    async def _write(self, partition: OwnedPartition, changed: States) -> None:
         """Append states and watermark, take in what others wrote, and write the local cache."""
         place = partition.offset_next
-        rows = _rows(changed)
-        watermark = self._watermark(partition)
+        rows = rows_of(changed)
+        watermark = partition.watermark(self._settings.owner)
         rows.append((watermark_key(partition.number), encode_watermark(watermark)))
         while rows:
             started = time.perf_counter()
@@ -245,102 +248,19 @@ class SuppressionProjection:
             later, rows = dict(rows), []
             for gap in gaps(stretches, place, len(later)):
                 known = Pending(partition.store, changed)
-                async for chunk in self._log.read(partition.number, *gap):
-                    taken = self._take_in(partition, known, chunk, later)
-                    changed.update(taken.states)
-                    rows += _rows({key: body for key, (_offset, body) in taken.behind.items()})
-                    place = max(place, chunk.offset_next)
+                async with contextlib.aclosing(self._log.read(partition.number, *gap)) as chunks:
+                    async for chunk in chunks:
+                        taken = partition.take_in(known, chunk, later)
+                        changed.update(taken.states)
+                        rows += behind_rows(taken.behind)
+                        place = max(place, chunk.offset_next)
             place = max([place, *(stretch.offset_next for stretch in stretches)])
-            self._note_repairs(partition, rows)
+            note_repairs(partition, rows, self._metrics)
         if not partition.left:
             partition.store.write(changed, ChangelogPlace(partition.log_id, place))
-            partition.written_at, partition.true_at_written = _now_us(), watermark.true_at
+            partition.written_at, partition.true_at_written = now_us(), watermark.true_at
             self._metrics.true_at.labels(str(partition.number)).set(watermark.true_at / 1e6)
         self._settings.step_done(STEP_STORED)
-
-    async def _recover(self, partition: _Partition) -> None:
-        """Read the topic from where the cache ends, and write again what is behind in it."""
-        store = partition.store
-        if store.place is not None and store.place.log_id != partition.log_id:
-            log.warning("suppression_topic_is_another", partition=partition.number)
-            store.clear()
-        start = partition.offset_next
-        while True:
-            behind: dict[bytes, tuple[int, bytes | None]] = {}
-            end = start
-            async for chunk in self._log.read(partition.number, start):
-                self._take_in_recovered(partition, chunk, behind)
-                end = chunk.offset_next
-            if end < start:
-                log.error("suppression_topic_lost_records", partition=partition.number)
-                behind = {key: (0, body) for key, body in store.items()}
-            if not behind:
-                return
-            rows = _rows({key: body for key, (_offset, body) in behind.items()})
-            self._note_repairs(partition, rows)
-            for first in range(0, len(rows), _REWRITE_ROWS):
-                await self._log.append(partition.number, rows[first : first + _REWRITE_ROWS])
-            start = end
-
-    def _take_in_recovered(
-        self,
-        partition: _Partition,
-        chunk: ReadChunk,
-        behind: dict[bytes, tuple[int, bytes | None]],
-    ) -> None:
-        store = partition.store
-        taken = self._take_in(partition, store, chunk)
-        for record in chunk.records:
-            behind.pop(record.key, None)
-        behind.update(taken.behind)
-        # Until it is written again, the cache claims no more than what is before it.
-        place = min([chunk.offset_next, *(offset for offset, _body in behind.values())])
-        store.write(taken.states, ChangelogPlace(partition.log_id, place))
-        self._metrics.records_recovered.inc(len(chunk.records))
-
-    def _take_in(
-        self,
-        partition: _Partition,
-        known: Known,
-        chunk: ReadChunk,
-        later: Mapping[bytes, bytes | None] = NOTHING_LATER,
-    ) -> TakenIn:
-        rows = [TopicRow(record.offset, record.key, record.value) for record in chunk.records]
-        taken = take_in(known, partition.number, rows, self._token_key, later)
-        for watermark in taken.watermarks:
-            self._note_applied(partition, watermark.applied)
-            if watermark.true_at <= _now_us():
-                # One from the future comes from a clock that was wrong.
-                partition.truth.at_least(watermark.true_at)
-        return taken
-
-    def _watermark(self, partition: _Partition) -> Watermark:
-        return Watermark(
-            partition=partition.number,
-            true_at=partition.truth.true_at,
-            written_at=_now_us(),
-            applied=partition.applied,
-            owner=self._settings.owner,
-        )
-
-    def _note_positions(self, partition: _Partition, positions: Mapping[str, int]) -> None:
-        """Take note of what is acknowledged, also where no record is in what was passed."""
-        for topic, position in positions.items():
-            partition.positions[topic] = max(partition.positions.get(topic, 0), position)
-            if position > 0:
-                key = (topic, self._log_ids[topic])
-                self._note_applied(partition, {key: AppliedOffset(position - 1, 0)})
-        partition.truth.reached(partition.positions)
-
-    def _note_applied(
-        self, partition: _Partition, applied: Mapping[tuple[str, bytes], AppliedOffset]
-    ) -> None:
-        partition.applied = dict(merge_applied(partition.applied, applied))
-
-    def _note_repairs(self, partition: _Partition, rows: Sequence[Row]) -> None:
-        if rows:
-            self._metrics.states_repaired.inc(len(rows))
-            log.warning("states_repaired", partition=partition.number, states=len(rows))
 
     async def _send_elsewhere(
         self,
@@ -379,28 +299,3 @@ class SuppressionProjection:
             )
             self._metrics.forwards.labels(source.topic, forward.reason).inc()
         await self._log.send_keyed(outgoing)
-
-
-def gaps(stretches: Sequence[Stretch], place: int, rows: int) -> list[tuple[int, int | None]]:
-    """Where others wrote, as (first offset, offset after); up to the end if that is not known.
-
-    `place` is up to where the topic is known, `stretches` is where `rows` records of ours are.
-    """
-    found: list[tuple[int, int | None]] = []
-    for stretch in sorted(stretches, key=lambda stretch: stretch.offset_first):
-        if stretch.offset_first > place:
-            found.append((place, stretch.offset_first))
-        place = max(place, stretch.offset_next)
-    if sum(stretch.offset_next - stretch.offset_first for stretch in stretches) < rows:
-        found.append((place, None))
-    return found
-
-
-def _rows(states: States) -> list[Row]:
-    """As records; tombstones last, so that a reader never sees a subject without a state."""
-    kept = [(key, framed_state(body)) for key, body in states.items() if body is not None]
-    return [*kept, *((key, None) for key, body in states.items() if body is None)]
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

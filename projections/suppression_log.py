@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -175,7 +175,7 @@ class SuppressionLog:
 
     async def read(
         self, partition: int, offset_first: int, offset_next: int | None = None
-    ) -> AsyncIterator[ReadChunk]:
+    ) -> AsyncGenerator[ReadChunk, None]:
         """Read a partition from an offset up to another, or up to its end as found now.
 
         The end is the high watermark of a fetch that was sent after the call. The last chunk may

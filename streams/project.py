@@ -152,10 +152,13 @@ class _Projector:
         ends = await self._ends_of(sources)
         positions = self._app.positions()
         idle_us = self._config.beat_ms * 500
-        for number in owned:
-            await self._ready.beat(
+        beats = (
+            self._ready.beat(
                 number, _of_partition(positions, number), _of_partition(ends, number), idle_us
             )
+            for number in owned
+        )
+        await asyncio.gather(*beats)
 
     async def _ends_of(
         self, sources: Collection[TopicPartition]

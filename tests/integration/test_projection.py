@@ -167,7 +167,11 @@ async def test_unusable_records_are_dead_letters_and_opt_outs_are_applied(stage:
         state = (await read_projected(stage.broker)).states.get(opting_out.encode())
         return state is not None and ("*", "*", "*", "*") in state.withdrawals
 
+    async def buried() -> bool:
+        return len(await read_topic(stage.broker, "dead-letters")) >= 2
+
     await eventually(applied)
+    await eventually(buried)
     letters = [decode(record.value)[1] for record in await read_topic(stage.broker, "dead-letters")]
     assert sorted(letter["event_name"] for letter in letters) == [
         "ConsentGranted",
@@ -221,9 +225,7 @@ async def test_an_erased_subject_is_kept_under_a_token(stage: Stage) -> None:
     granted = [("ConsentGranted", grant(number, occurred_at=cutoff_at - 1_000_000))]
     before = await stage.until_projected(await publish(stage.broker, granted), worker)
     erasure = make_event("ErasureExecuted", number, cutoff_at=cutoff_at)
-    await stage.until_projected(
-        await publish(stage.broker, [("ErasureExecuted", erasure)]), worker
-    )
+    await stage.until_projected(await publish(stage.broker, [("ErasureExecuted", erasure)]), worker)
     late = [("ConsentGranted", grant(number, occurred_at=cutoff_at - 2_000_000))]
     projected = await stage.until_projected(await publish(stage.broker, late), worker)
     assert projected.last[key] is None
