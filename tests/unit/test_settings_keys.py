@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from consent.errors import Rejected
+from consent_ledger.api.authentication import ROLES, load_api_keys
+from consent_ledger.api_key_file import NewApiKey, add_api_key
+from consent_ledger.cli.keys import RoleName
 from consent_ledger.keys import KeyUnusable, create_missing_keys, key_paths, load_keys
 from consent_ledger.settings import Settings, load_settings
 
@@ -70,3 +74,38 @@ def test_the_same_key_twice_is_refused(settings: Settings) -> None:
     paths["suppression"].write_bytes(paths["history"].read_bytes())
     with pytest.raises(KeyUnusable, match="three different keys"):
         load_keys(settings)
+
+
+def test_an_api_key_opens_what_its_entry_says(tmp_path: Path) -> None:
+    """The key on disk is the one whose digest is in the file, with its roles and sellers."""
+    file, token = tmp_path / "api-keys.yaml", tmp_path / "api-dialers.key"
+    assert add_api_key(file, token, NewApiKey("dialers", ("dialer",), ("acme",)))
+    assert add_api_key(file, tmp_path / "other.key", NewApiKey("other", ("admin",)))
+    secret = token.read_text().strip()
+    principal = load_api_keys(file).principal_of(secret, now=0)
+    assert principal is not None
+    assert (principal.name, principal.roles) == ("dialers", frozenset({"dialer"}))
+    assert principal.seller_ids == frozenset({"acme"})
+    assert secret not in file.read_text()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (file, token)} == {0o600}
+
+
+def test_an_api_key_is_never_replaced(tmp_path: Path) -> None:
+    """A name that is there keeps its key, so that a repeated set-up locks nobody out."""
+    file, token = tmp_path / "api-keys.yaml", tmp_path / "api-a.key"
+    assert add_api_key(file, token, NewApiKey("a", ("admin",)))
+    before = file.read_text(), token.read_text()
+    assert not add_api_key(file, token, NewApiKey("a", ("dialer",)))
+    assert (file.read_text(), token.read_text()) == before
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "", ".hidden", "x" * 65])
+def test_a_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path) -> None:
+    """A key's name becomes part of a file's name, so it can't lead anywhere else."""
+    with pytest.raises(Rejected):
+        add_api_key(tmp_path / "api-keys.yaml", tmp_path / "t.key", NewApiKey(name, ("admin",)))
+
+
+def test_the_command_knows_every_role() -> None:
+    """The roles that the command offers are those of the API."""
+    assert tuple(RoleName) == ROLES
