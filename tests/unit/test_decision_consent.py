@@ -10,6 +10,7 @@ from consent.decision import NextAllowed
 from consent.instants import parse_instant
 from consent.state import EMPTY, merge
 from tests.decisions import (
+    DAY,
     GERMANY,
     NOW,
     UK,
@@ -72,10 +73,11 @@ def test_method_of_signature_is_a_signature() -> None:
         ({"subject_matters": ("offer-2",)}, "CONSENT_SCOPE"),
         ({"expires_at": NOW}, "CONSENT_EXPIRED"),
         ({"at": NOW + 1}, "CONSENT_PEWC_MISSING"),
+        ({"at": NOW}, None),
         ({"purposes": ("INFORMATIONAL",), "expires_at": NOW}, "CONSENT_PEWC_MISSING"),
     ],
 )
-def test_consent_for_something_else(given: dict[str, Any], reason: str) -> None:
+def test_consent_for_something_else(given: dict[str, Any], reason: str | None) -> None:
     """A consent for another seller, purpose, mode, subject or time says why it does not do."""
     state = grants("PEWC", **given)
     assert decided(request(call_mode="PRERECORDED"), state).reason == reason
@@ -148,6 +150,37 @@ def test_generated_voice_says_so(place: dict[str, Any]) -> None:
     decision = decided(request(call_mode="AI_VOICE", **place), state)
     assert decision.allowed
     assert "AI_DISCLOSURE" in decision.obligations
+
+
+def test_consent_of_the_instant_of_its_withdrawal_is_none() -> None:
+    """Of a consent and a withdrawal at one instant only the withdrawal is left."""
+    agreed = grants("EXPRESS", NOW - DAY, purposes=("INFORMATIONAL",))
+    asked = request(purpose="INFORMATIONAL", call_mode="PRERECORDED")
+    decision = decided(asked, merge(agreed, withdrawal(NOW - DAY)))
+    assert decision.reasons == ("CONSENT_REVOKED", "CONSENT_PEC_MISSING")
+    newer = decided(asked, merge(agreed, withdrawal(NOW - DAY - 1)))
+    assert newer.allowed
+
+
+@pytest.mark.parametrize(
+    ("scope", "reason"),
+    [
+        ({"purpose": "DEBT"}, "CONSENT_PEC_MISSING"),
+        ({"purpose": "DEBT", "mode": "LIVE"}, "CONSENT_PEC_MISSING"),
+        ({"purpose": "DEBT", "seller": "*"}, "CONSENT_PEC_MISSING"),
+        ({"purpose": "DEBT", "at": NOW - 90 * DAY}, "CONSENT_PEC_MISSING"),
+        ({"purpose": "DEBT", "at": NOW - 91 * DAY}, "CONSENT_SCOPE"),
+        ({"purpose": "DEBT", "mode": "AI_VOICE"}, "CONSENT_SCOPE"),
+        ({"purpose": "DEBT", "seller": "globex"}, "CONSENT_SCOPE"),
+        ({"purpose": "DEBT", "subject": "offer-2"}, "CONSENT_SCOPE"),
+        ({"purpose": "SURVEY"}, "CONSENT_SCOPE"),
+    ],
+)
+def test_consent_for_something_else_that_was_withdrawn(scope: dict[str, Any], reason: str) -> None:
+    """A consent for another purpose, taken back since, is no consent of another scope."""
+    agreed = grants("EXPRESS", purposes=("DEBT",), modes=("LIVE",))
+    asked = request(purpose="INFORMATIONAL", call_mode="PRERECORDED")
+    assert decided(asked, merge(agreed, withdrawal(**scope))).reason == reason
 
 
 @pytest.mark.parametrize("mode", MACHINES)

@@ -264,6 +264,27 @@ def test_allowed_until_the_consent_ends() -> None:
     assert allowed_until(live, state, rulebook, NOW + 60_000_000) == NOW + 60_000_000
 
 
+def test_allowed_until_the_only_consent_ends() -> None:
+    """The end of a consent is found by the rule that needs it, also by age."""
+    params = {"kinds": ["opt_in"], "max_age_days": 730}
+    rulebook = book(denying("CONSENT_OPTIN_MISSING", check={"kind": "consent", "params": params}))
+    state = grants("OPT_IN", NOW - 730 * DAY + 1_000_000)
+    decision = decided(request(), state, rulebook)
+    assert decision.allowed
+    assert allowed_until(decision, state, rulebook, NOW + DAY) == NOW + 1_000_000
+
+
+def test_allowed_until_the_newer_consent_ends() -> None:
+    """A withdrawal that a newer consent lifted stands again where that consent ends."""
+    params = {"fact": "not_withdrawn", "lifted_by": ["express"]}
+    rulebook = book(denying("CONSENT_REVOKED", check={"kind": "fact", "params": params}))
+    agreed = grants("EXPRESS", NOW - 1, expires_at=NOW + 1_000_000)
+    state = merge(withdrawal(NOW - DAY), agreed)
+    decision = decided(request(), state, rulebook)
+    assert decision.allowed
+    assert allowed_until(decision, state, rulebook, NOW + DAY) == NOW + 1_000_000
+
+
 def test_allowed_until_a_law_begins() -> None:
     """A permit ends where a rule that denies comes into force."""
     rulebook = book(rule(effective={"from": "2026-11-24", "to": None}))

@@ -71,6 +71,7 @@ def test_france_needs_opt_in_since_its_day() -> None:
         ({"ended_on": 20780}, True),  # 2026-11-23, the last day
         ({"ended_on": 20779}, False),
         ({"at": NOW + 1}, False),
+        ({"at": NOW}, True),
     ],
 )
 def test_ongoing_contract_saves_a_french_call(given: dict[str, Any], saved: bool) -> None:
