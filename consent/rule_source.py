@@ -39,11 +39,8 @@ class RulebookError(Rejected):
 
     def __init__(self, file: str, line: int, message: str, remedy: str) -> None:
         super().__init__("RULEBOOK_INVALID", f"{file}:{line}", message, remedy)
-        object.__setattr__(self, "file", file)
-        object.__setattr__(self, "line", line)
-
-    file: str
-    line: int
+        self.file = file
+        self.line = line
 
     @property
     def message(self) -> str:
