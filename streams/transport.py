@@ -112,19 +112,29 @@ class BatchConsumer(driver.Consumer):
         self.acknowledgements.start(positions.assignment_id, positions.offsets)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """Yields what one read of the broker brought, one message for each batch."""
-        if not self.flow_active:
-            await self.wait(self.can_resume_flow.wait())
-        if self.should_stop:
+        """Yields what one read of the broker brought, one message for each batch.
+
+        A read may begin before a rebalance and end behind the seek that follows: what it brought
+        then is the beginning of the new assignment, so it waits for the flow and is not dropped.
+        """
+        if not await self._flow():
             return
         fetched: Any = await self._thread.getmany(None, timeout)
+        if not await self._flow():
+            return
         readable: Any = self._readable(fetched)
         for partition, batch in self.scheduler.iterate(readable):
-            if not self.flow_active:
+            if not await self._flow():
                 return
             if self.acknowledgements.deliver(batch):
                 tp = TP(partition.topic, partition.partition)
                 yield tp, self._to_message(tp, batch)
+
+    async def _flow(self) -> bool:
+        """Waits until an assignment is being read; False if the consumer stops before."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow.wait())
+        return not self.should_stop
 
     def _readable(
         self, fetched: Mapping[TopicPartition, FetchedRecords]
