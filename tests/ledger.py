@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
+from kafka import KafkaAdminClient
 
-from tests.brokers import Broker, die_with_parent, free_port, wait_until
+from consent.contracts import contracts
+from tests.brokers import Broker, die_with_parent, embedded_broker, free_port, wait_until
 
 PARTITIONS = 4
 START_TIMEOUT_S = 90.0
@@ -133,3 +136,33 @@ def running_ledger(
         for name in list(ledger.processes):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 ledger.stop(name)
+
+
+@contextlib.contextmanager
+def ledger_on(
+    kind: str, request: pytest.FixtureRequest, clickhouse_url: str, folder: Path, **settings: str
+) -> Iterator[Ledger]:
+    """A ledger on an embedded broker of its own, or on the run's Apache Kafka with empty topics."""
+    if kind == "embedded":
+        with (
+            embedded_broker(folder / "broker.log") as own,
+            running_ledger(own, clickhouse_url, folder, **settings) as running,
+        ):
+            yield running
+        return
+    shared: Broker = request.getfixturevalue("kafka_broker")
+    delete_ledger_topics(shared)
+    with running_ledger(shared, clickhouse_url, folder, **settings) as running:
+        yield running
+
+
+def delete_ledger_topics(broker: Broker) -> None:
+    """Remove what an earlier module left in the topics that every ledger has."""
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    try:
+        there = sorted(set(admin.list_topics()) & set(contracts().topics))
+        if there:
+            admin.delete_topics(there)
+        wait_until(lambda: not set(admin.list_topics()) & set(there), what="topics to be deleted")
+    finally:
+        admin.close()

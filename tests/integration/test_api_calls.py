@@ -25,8 +25,7 @@ from tests.api import (
     question,
     served,
 )
-from tests.brokers import Broker, embedded_broker
-from tests.ledger import Ledger, running_ledger
+from tests.ledger import Ledger, ledger_on
 from tests.stores import RunningFront
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
@@ -46,15 +45,7 @@ def ledger(
 ) -> Iterator[Ledger]:
     """Both workers around each broker."""
     folder = tmp_path_factory.mktemp("ledger")
-    if request.param == "kafka":
-        broker: Broker = request.getfixturevalue("kafka_broker")
-        with running_ledger(broker, clickhouse_front.url, folder) as running:
-            yield running
-        return
-    with (
-        embedded_broker(folder / "broker.log") as broker,
-        running_ledger(broker, clickhouse_front.url, folder) as running,
-    ):
+    with ledger_on(request.param, request, clickhouse_front.url, folder) as running:
         yield running
 
 
