@@ -202,18 +202,31 @@ class HistoryWriter:
 
     async def run(self) -> None:
         """Close tails and watch over the lanes until cancelled; raises what made a lane fail."""
-        failed = self._failed
-        assert failed is not None
-        checked_at_ms = _monotonic_ms()
+        assert self._failed is not None
+        watches = [
+            asyncio.create_task(self._close_tails()),
+            asyncio.create_task(self._watch_logs()),
+        ]
+        try:
+            done, _ = await asyncio.wait(
+                {self._failed, *watches}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for ended in done:
+                ended.result()
+        finally:
+            for watch in watches:
+                watch.cancel()
+
+    async def _close_tails(self) -> None:
         while True:
-            await asyncio.wait({failed}, timeout=self._settings.tail_check_ms / 1000)
-            if failed.done():
-                failed.result()
+            await asyncio.sleep(self._settings.tail_check_ms / 1000)
             for partition, lane in list(self._lanes.items()):
                 await self._close_tail(partition, lane)
-            if _monotonic_ms() - checked_at_ms >= self._settings.log_id_check_ms:
-                await self._check_log_ids()
-                checked_at_ms = _monotonic_ms()
+
+    async def _watch_logs(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.log_id_check_ms / 1000)
+            await self._check_log_ids()
 
     async def _resume(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Resumed]:
         links = self._links

@@ -53,6 +53,7 @@ class Plan:
     fetch_wait_ms: int = 50
     batch_records_max: int = 5_000
     insert_timeout_ms: int = 10_000
+    log_id_check_ms: int = 30_000
 
 
 def main(argument: str) -> int:
@@ -97,6 +98,7 @@ def config_of(plan: Plan) -> RecordConfig:
             cutter=CutterLimits(**{"bucket_ms": 500, **plan.cutter}),
             tail=TailLimits(grace_ms=100, open_min_ms=100),
             tail_check_ms=20,
+            log_id_check_ms=plan.log_id_check_ms,
             seal=SealSettings(backoff_max_ms=500),
         ),
         step_done=_Steps(plan).done,

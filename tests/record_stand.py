@@ -25,6 +25,7 @@ from consent.contracts import contracts
 from consent.privacy import subject_token
 from consent_ledger.adapters.topic_administration import (
     AdminConnection,
+    Deployment,
     TopicLayout,
     apply,
     topic_ids,
@@ -84,8 +85,8 @@ class Stand:
             keyed_partitions=PARTITIONS,
         )
         if self.broker.kind == "embedded":
-            # It holds every join for half of these; Apache Kafka allows no less than 6 s.
-            plan = replace(plan, session_s=3.0, rebalance_s=3.0)
+            # It holds every join for half of this time.
+            plan = replace(plan, rebalance_s=3.0)
         return replace(plan, **changes)
 
     def start(self, **changes: Any) -> Worker:
@@ -273,7 +274,7 @@ def _empty_topics(broker: Broker) -> None:
             wait_until(lambda: not names & set(admin.list_topics()), what="topics to be gone")
     finally:
         admin.close()
-    deployment = "embedded" if broker.kind == "embedded" else "production"
+    deployment: Deployment = "embedded" if broker.kind == "embedded" else "production"
     apply(
         AdminConnection(broker.bootstrap),
         TopicLayout(deployment, replication=1, keyed_partitions=PARTITIONS),

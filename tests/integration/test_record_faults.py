@@ -186,3 +186,38 @@ def test_another_log_under_the_same_id_stops_the_worker(mortal: Stand) -> None:
     again = mortal.start()
     assert again.process.wait(60) == 70
     assert "LogContradicts" in again.log()
+
+
+@pytest.mark.fault
+def test_a_worker_that_waits_for_its_store_can_be_stopped(
+    mortal: Stand, own_front: RunningFront
+) -> None:
+    """SIGTERM ends it in order, at the start and in the middle of a block."""
+    mortal.publish_events(TOPIC, 20, seed=12)
+    with mortal.worker() as worker:
+        mortal.await_recorded(TOPIC, 20, worker)
+        own_front.kill()
+        mortal.publish_events(TOPIC, 20, seed=13)
+        wait_until(lambda: "store_unavailable" in worker.log(), what="the worker to notice")
+        assert worker.stop() == 0
+    with mortal.worker() as worker:
+        wait_until(lambda: "store_unavailable" in worker.log(), what="the worker to notice")
+        assert worker.stop() == 0
+    own_front.restart()
+    with mortal.worker() as worker:
+        mortal.await_recorded(TOPIC, 40, worker)
+    mortal.check_whole(TOPIC, 40)
+
+
+@pytest.mark.fault
+def test_a_topic_made_anew_under_a_running_worker_ends_it(mortal: Stand) -> None:
+    """It does not go on as if the new log were the old one."""
+    mortal.publish_events(TOPIC, 20, seed=14)
+    with mortal.worker(log_id_check_ms=200) as worker:
+        mortal.await_recorded(TOPIC, 20, worker)
+        mortal.recreate_topics()
+        assert worker.process.wait(60) == 70
+    mortal.publish_events(TOPIC, 10, seed=15)
+    with mortal.worker() as again:
+        mortal.await_recorded(TOPIC, 10, again)
+    mortal.check_whole(TOPIC, 10)
