@@ -178,7 +178,9 @@ class Child:
         assert process.stdout is not None
         try:
             while data := await process.stdout.read(_READ_BYTES):
-                log.append(data)
+                # A full disk must not stop the reading: the process would block on its output.
+                with contextlib.suppress(OSError):
+                    log.append(data)
                 *lines, rest = (rest + data).split(b"\n")
                 rest = rest[-self.limits.line_chars_max :]
                 self._tail.extend(self._line(line) for line in lines if line.strip())

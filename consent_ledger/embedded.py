@@ -22,7 +22,7 @@ from pathlib import Path
 import consent_ledger
 from consent.errors import Retryable
 from consent_ledger.child import ChildSpec, LogLimits
-from consent_ledger.settings import LOOPBACK, Settings, variable_name
+from consent_ledger.settings import LOOPBACK, PREFIX, Settings, variable_name
 from consent_ledger.supervisor import Observer, Supervisor, SupervisorLimits
 
 LABELS = {
@@ -86,9 +86,19 @@ class BrokerMissing(Retryable):
 
 
 def embedded_settings(settings: Settings) -> Settings:
-    """The same settings with every address pointing at the processes of this deployment."""
+    """The same settings with every address pointing at the processes of this deployment.
+
+    Passwords and certificates are for other brokers and stores; these have none.
+    """
+    fields = Settings.model_fields
+    defaults = {
+        name: fields[name].default
+        for name in fields
+        if name.startswith(("kafka_", "clickhouse_", "schema_registry_"))
+    }
     return settings.model_copy(
         update={
+            **defaults,
             "deployment": "embedded",
             "data_dir": settings.data_dir.absolute(),
             "kafka_bootstrap": f"{LOOPBACK}:{settings.embedded_broker_port}",
@@ -245,8 +255,13 @@ def _command(*arguments: str) -> tuple[str, ...]:
 def _environment(settings: Settings) -> dict[str, str]:
     root = str(Path(consent_ledger.__file__).parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(PREFIX) and name != "SCHEMA_REGISTRY_URL"
+    }
     return {
-        **os.environ,
+        **inherited,
         **settings.environment(),
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",

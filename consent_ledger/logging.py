@@ -16,8 +16,16 @@ import structlog
 
 _PERSONAL: Final = re.compile(r"\+\d[\d ().-]{5,18}\d|[\w.%+-]+@[\w-]+(\.[\w-]+)+")
 _MASK: Final = "[masked]"
-# Libraries that tell of every request or fetch.
-_QUIET: Final = ("aiokafka", "kafka", "httpx", "httpcore", "urllib3", "asyncio")
+# Libraries that tell of every request, fetch or retry; what comes of it is told by whoever asked.
+_QUIET: Final = {
+    "aiokafka": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "clickhouse_connect": logging.ERROR,
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "kafka": logging.CRITICAL,
+    "urllib3": logging.ERROR,
+}
 _SERVICE_CHATTER: Final = "[^"
 
 EventDict = MutableMapping[str, Any]
@@ -60,8 +68,8 @@ def configure_logging(level: str, form: str, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:

@@ -24,13 +24,17 @@ _PROBE_TIMEOUT_MS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class SupervisorLimits:
-    """When to wait and when to give up. A crash is an end that nobody asked for."""
+    """When to wait and when to give up. A crash is an end that nobody asked for.
+
+    `dependents_stop_ms` bounds the stop of what depended on the dead: it has little left to save.
+    """
 
     backoff_first_ms: int = 200
     backoff_max_ms: int = 5_000
     crashes_max: int = 5
     crash_window_ms: int = 60_000
     codes_final: frozenset[int] = frozenset({2})
+    dependents_stop_ms: int = 3_000
     log: LogLimits = field(default_factory=LogLimits)
 
 
@@ -227,7 +231,7 @@ class Supervisor:
         dependents = self._restarted_with(name)
         for dependent in dependents:
             self._up[dependent].clear()
-        await self._stop_in_order(dependents)
+        await self._stop_in_order(dependents, self.limits.dependents_stop_ms)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), delay_ms / 1000)
 
@@ -243,17 +247,17 @@ class Supervisor:
         self.observer.stopping(list(reversed(running)))
         await self._stop_in_order(running)
 
-    async def _stop_in_order(self, names: Collection[str]) -> None:
+    async def _stop_in_order(self, names: Collection[str], timeout_ms: int | None = None) -> None:
         """Stop each only after everything that needs it, or uses it while ending, has ended."""
         left = [spec for spec in self.specs if spec.name in names]
         while left:
             needed = {name for spec in left for name in (*spec.needs, *spec.stops_before)}
             leaves = [spec for spec in left if spec.name not in needed]
             left = [spec for spec in left if spec.name in needed]
-            await asyncio.gather(*(self._stop_one(spec.name) for spec in leaves))
+            await asyncio.gather(*(self._stop_one(spec.name, timeout_ms) for spec in leaves))
 
-    async def _stop_one(self, name: str) -> None:
-        stopping = asyncio.create_task(self._children[name].stop())
+    async def _stop_one(self, name: str, timeout_ms: int | None) -> None:
+        stopping = asyncio.create_task(self._children[name].stop(timeout_ms))
         while not stopping.done():
             await asyncio.wait({stopping}, timeout=_POLL_MS / 1000)
             if self._at_once and not stopping.done():

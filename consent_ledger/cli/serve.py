@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import structlog
 import typer
 import uvicorn
 
+from consent.errors import ConsentError
 from consent_ledger.adapters import topic_administration
 from consent_ledger.api.app import create_app
+from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.opening import doors
+from consent_ledger.api.parts import ApiParts, OpenParts
 from consent_ledger.bootstrap import admin_connection, adopt_registry_ids, topic_layout
 from consent_ledger.bootstrap_api import api_config, doors_config
 from consent_ledger.logging import configure_logging
@@ -36,11 +41,39 @@ def command() -> None:
     configure_logging(settings.log_level, settings.log_format, "serve")
     asyncio.run(adopt_registry_ids(settings))
     topic_administration.verify(admin_connection(settings), topic_layout(settings))
+    logging.getLogger("uvicorn.error").addFilter(_no_traceback)
     server = _Server(_uvicorn_config(settings))
-    server.run()
+    try:
+        server.run()
+    except SystemExit:
+        # How uvicorn ends when it can't listen.
+        log.error("serve_not_listening", host=settings.serve_host, port=settings.serve_port)
     if not server.started:
-        log.error("serve_not_started", host=settings.serve_host, port=settings.serve_port)
         raise typer.Exit(_UNAVAILABLE)
+
+
+def _no_traceback(record: logging.LogRecord) -> bool:
+    """What went wrong at the start is told by `_told`, in its own line."""
+    return "Traceback" not in str(record.msg)
+
+
+def _told(open_parts: OpenParts) -> OpenParts:
+    """The same parts; says why they can't be opened."""
+
+    @asynccontextmanager
+    async def opened(metrics: ApiMetrics) -> AsyncIterator[ApiParts]:
+        async with AsyncExitStack() as stack:
+            try:
+                parts = await stack.enter_async_context(open_parts(metrics))
+            except ConsentError as problem:
+                log.error("serve_not_started", error=str(problem))
+                raise
+            except Exception:
+                log.critical("serve_not_started", exc_info=True)
+                raise
+            yield parts
+
+    return opened
 
 
 class _Server(uvicorn.Server):
@@ -48,8 +81,6 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        import signal
-
         earlier: dict[int, Any] = {
             number: signal.signal(number, self.handle_exit)
             for number in (signal.SIGINT, signal.SIGTERM)
@@ -63,7 +94,7 @@ class _Server(uvicorn.Server):
 
 def _uvicorn_config(settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(api_config(settings), doors(doors_config(settings))),
+        create_app(api_config(settings), _told(doors(doors_config(settings)))),
         host=settings.serve_host,
         port=settings.serve_port,
         loop="uvloop",

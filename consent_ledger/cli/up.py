@@ -43,8 +43,12 @@ def command(
 
 
 async def run_until_signal(supervisor: Supervisor) -> None:
-    """Run until SIGINT or SIGTERM; a second one kills what has not stopped yet."""
+    """Run until asked to stop by a signal; a second one kills what has not stopped yet.
+
+    A closed terminal asks as well, unless `nohup` had that ignored.
+    """
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, supervisor.request_stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, supervisor.request_stop)
     await supervisor.run()
