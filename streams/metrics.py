@@ -6,26 +6,13 @@ workers in one process don't collide. Labels never hold a key or a number.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-_SECONDS = (
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _RECORDS = (1, 10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
+_PREFIX = "consent_stream_"
 
 
 class StreamMetrics:
@@ -33,60 +20,40 @@ class StreamMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry if registry is not None else CollectorRegistry()
-        self.records = Counter(
-            "consent_stream_records",
-            "Records of batches that their handler finished",
-            ["topic"],
-            registry=self.registry,
+        self.records = self._counter("records", "Records whose batch was finished", "topic")
+        self.batch_records = self._histogram("batch_records", "Records in a batch", _RECORDS)
+        self.handler_seconds = self._histogram(
+            "handler_seconds", "Time from the start of a handler to its end", _SECONDS
         )
-        self.batch_records = Histogram(
-            "consent_stream_batch_records",
-            "Records in a batch",
-            ["topic"],
-            buckets=_RECORDS,
-            registry=self.registry,
-        )
-        self.handler_seconds = Histogram(
-            "consent_stream_handler_seconds",
-            "Time from the start of a handler to its acknowledgement",
-            ["topic"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.late_acknowledgements = Counter(
-            "consent_stream_late_acknowledgements",
+        self.late_acknowledgements = self._counter(
+            "late_acknowledgements",
             "Batches finished after their partition was revoked, to be done again by its owner",
-            registry=self.registry,
         )
-        self.commits = Counter(
-            "consent_stream_commits",
-            "Offset commits, done or postponed to the next interval",
-            ["outcome"],
-            registry=self.registry,
+        self.commits = self._counter(
+            "commits", "Offset commits, done or postponed to the next interval", "outcome"
         )
-        self.rebalances = Counter(
-            "consent_stream_rebalances",
-            "Assignments that this worker was given",
-            registry=self.registry,
-        )
-        self.partitions = Gauge(
-            "consent_stream_partitions", "Partitions assigned now", registry=self.registry
-        )
-        self.lag = Gauge(
-            "consent_stream_lag_records",
+        self.rebalances = self._counter("rebalances", "Assignments that this worker was given")
+        self.partitions = self._gauge("partitions", "Partitions assigned now")
+        self.lag = self._gauge(
+            "lag_records",
             "Offsets between what is done and the end of the log as last seen",
-            ["topic", "partition"],
-            registry=self.registry,
+            "topic",
+            "partition",
         )
-        self.fetch_age = Gauge(
-            "consent_stream_fetch_age_seconds",
+        self.fetch_age = self._gauge(
+            "fetch_age_seconds",
             "Age of what is known about the end of a partition",
-            ["topic", "partition"],
-            registry=self.registry,
+            "topic",
+            "partition",
         )
-        self.live = Gauge(
-            "consent_stream_live", "1 unless the watchdog would end it", registry=self.registry
-        )
-        self.ready = Gauge(
-            "consent_stream_ready", "1 while partitions are handled", registry=self.registry
-        )
+        self.live = self._gauge("live", "1 unless the watchdog would end the worker")
+        self.ready = self._gauge("ready", "1 while partitions are handled")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(_PREFIX + name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(_PREFIX + name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(_PREFIX + name, text, ["topic"], buckets=buckets, registry=self.registry)
