@@ -97,6 +97,10 @@ class Stage:
         self._workers.append(worker)
         return worker
 
+    def gate(self) -> Path:
+        """A gate for `Plan.gate`."""
+        return self.journal.parent / unique("gate")
+
     def done(self, topic: str, partition: int = 0) -> list[int]:
         """Offsets whose effect was carried out, by any worker, in that order, with repeats."""
         return [
@@ -122,6 +126,12 @@ class Stage:
         """Kills what still runs."""
         for worker in self._workers:
             worker.end()
+
+
+def open_gate(gate: Path, *batches: int) -> None:
+    """Lets the batches of these numbers, from 1, through."""
+    for number in batches:
+        Path(f"{gate}.{number}").touch()
 
 
 async def eventually(

@@ -36,7 +36,8 @@ class Plan:
 
     `fail_at`, `cancel_at`, `block_at` and `freeze_at` name the offset in whose batch the handler
     raises, is cancelled, waits for ever, or blocks the event loop; it does so before the effect.
-    `effect_s` is how long the effect takes.
+    `effect_s` is how long the effect takes. With `gate`, the n-th batch of the process waits
+    before its effect until a file `gate`.n exists.
     """
 
     bootstrap: str
@@ -45,6 +46,7 @@ class Plan:
     journal: str
     copartitioned: bool = True
     effect_s: float = 0.0
+    gate: str | None = None
     fail_at: int | None = None
     cancel_at: int | None = None
     block_at: int | None = None
@@ -67,7 +69,8 @@ class Journal:
 
     def write(self, event: str, **fields: Any) -> None:
         """Appends at once."""
-        line = json.dumps({"event": event, "pid": os.getpid(), **fields}) + "\n"
+        at = time.monotonic_ns()
+        line = json.dumps({"event": event, "at": at, "pid": os.getpid(), **fields}) + "\n"
         os.write(self._descriptor, line.encode())
 
 
@@ -84,6 +87,7 @@ class Handler:
     def __init__(self, plan: Plan, journal: Journal) -> None:
         self._plan = plan
         self._journal = journal
+        self._begun = 0
         self.began = asyncio.Event()
 
     async def handle(self, batch: RecordBatch) -> None:
@@ -99,6 +103,9 @@ class Handler:
         }
         self._journal.write("began", **place)
         self.began.set()
+        self._begun += 1
+        while plan.gate is not None and not Path(f"{plan.gate}.{self._begun}").exists():
+            await asyncio.sleep(0.02)
         if _covers(batch, plan.fail_at):
             raise RuntimeError("planned failure")
         if _covers(batch, plan.cancel_at):

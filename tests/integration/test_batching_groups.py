@@ -12,7 +12,7 @@ from streams.apps import BatchAgent, BatchApp, add_batch_agent, make_app
 from streams.batching import RecordBatch
 from streams.config import EMBEDDED_TIMEOUTS, AppConfig
 from streams.errors import NotCopartitioned
-from tests.batching_harness import Stage, Worker, eventually, running
+from tests.batching_harness import Stage, Worker, eventually, open_gate, running
 from tests.brokers import create_topics, produce, unique, wait_until
 
 TEN = [b"value"] * 10
@@ -31,23 +31,25 @@ async def test_a_late_acknowledgement_commits_nothing(stage: Stage) -> None:
     create_topics(stage.broker, [topic], partitions=2)
     for partition in range(2):
         await produce(stage.broker, topic, partition, TEN)
-    first = stage.start(topic, effect_s=5.0)
+    gates = stage.gate(), stage.gate()
+    first = stage.start(topic, gate=str(gates[0]))
     in_work = place(first.wait_for("began")[0])
-    second = stage.start(topic, effect_s=5.0)
-    second.wait_for("assigned")
+    second = stage.start(topic, gate=str(gates[1]))
+    second.wait_for("began")
     first.wait_for("revoked")
-    assert first.events("done") == []
+    first.wait_for("assigned", 2)
 
-    late = first.wait_for("done")[0]
-    assert place(late) == in_work
-    # The second worker has begun after the revocation, so nothing is acknowledged yet.
-    assert second.events("done") == []
+    open_gate(gates[0], 1)
+    assert place(first.wait_for("done")[0]) == in_work
+    first.wait_for("began", 2)
     await asyncio.sleep(0.6)
     assert await stage.committed(topic, 2) == [None, None]
 
+    open_gate(gates[0], 2, 3)
+    open_gate(gates[1], 1, 2)
     await stage.wait_committed(topic, [10, 10])
-    again = first.events("done") + second.events("done")
-    assert [place(event) for event in again].count(in_work) == 2
+    done = first.events("done") + second.events("done")
+    assert [place(event) for event in done].count(in_work) == 2
 
 
 async def test_a_batch_in_work_gets_a_moment_at_a_rebalance(stage: Stage) -> None:
@@ -122,11 +124,13 @@ async def test_a_handler_is_prepared_before_its_first_batch(stage: Stage) -> Non
     topic = unique("topic")
     create_topics(stage.broker, [topic])
     await produce(stage.broker, topic, 0, TEN)
-    worker = stage.start(topic, prepare_s=3.0)
+    worker = stage.start(topic, prepare_s=1.0)
     worker.wait_for("preparing")
     assert worker.events("began") == []
-    worker.wait_for("began")
-    assert worker.events("assigned")[0]["partitions"] == [[topic, 0]]
+    (began,) = worker.wait_for("began")
+    (assigned,) = worker.events("assigned")
+    assert assigned["partitions"] == [[topic, 0]]
+    assert began["at"] >= assigned["at"]
 
 
 async def test_a_preparation_ends_when_its_partitions_go(stage: Stage) -> None:
