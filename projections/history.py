@@ -128,7 +128,7 @@ class HistoryWriter:
         self._settings = settings
         self._metrics: HistoryMetrics = observers.metrics
         self._producer = HistoryProducer(links.connection)
-        self._store = HistoryStore(links.store)
+        self._store = HistoryStore(links.store, observers.metrics.alarm)
         self._sealer = Sealer(self._store, self._producer, links.keys, settings.seal, observers)
         self._cutter: CutterLimits | None = None
         self._lanes: dict[TopicPartition, _Lane] = {}

@@ -44,11 +44,21 @@ class HistoryMetrics:
             ["topic"],
             registry=self.registry,
         )
+        self.alarms = Counter(
+            "consent_history_alarms",
+            "What a person must look at, although recording goes on",
+            ["kind"],
+            registry=self.registry,
+        )
         self.open_partitions = Gauge(
             "consent_history_open_partitions",
             "Partitions that are recorded now",
             registry=self.registry,
         )
+
+    def alarm(self, kind: str) -> None:
+        """Count one alarm; the log line beside it says where."""
+        self.alarms.labels(kind).inc()
 
     def sealed(self, topic: str, records: int, seconds: float) -> None:
         """Count one sealed block."""

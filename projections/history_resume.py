@@ -134,6 +134,7 @@ class Resumption:
         if position < start or (tail.position is None and start > 0):
             lost = start - (tail.position or 0)
             self.metrics.lost.labels(origin.topic).inc(lost)
+            self.metrics.alarm("retention_gap")
             log.error(
                 "history_retention_gap",
                 topic=origin.topic,
@@ -144,6 +145,7 @@ class Resumption:
             position = start
         block = tail.block_last
         if tail.healing and block is not None:
+            self.metrics.alarm("block_short")
             log.error(
                 "history_block_short",
                 topic=origin.topic,

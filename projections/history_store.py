@@ -87,11 +87,16 @@ class StoredTail:
     healing: bool
 
 
+def unnoticed(kind: str) -> None:
+    """Default for who is told about alarms; they are logged all the same."""
+
+
 class HistoryStore:
     """Reads and writes the blocks of any partition; safe to use from several threads."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, alarm: Callable[[str], None] = unnoticed) -> None:
         self._store = store
+        self._alarm = alarm
 
     def stored_tail(self, origin: LogPartition) -> StoredTail:
         """Where to resume. Asks all tables, because a crash leaves some ahead of others."""
@@ -155,7 +160,8 @@ class HistoryStore:
             if not short:
                 return
             for rows in short:
-                _alarm_missing(origin, block, rows)
+                self._alarm("rows_missing")
+                _log_missing(origin, block, rows)
                 if attempt < _HEALING_ATTEMPTS_MAX:
                     healing = f"{token(origin, block, rows.table)}|r{attempt + 1}"
                     self._store.insert_arrow(rows.table, rows.rows, healing)
@@ -283,7 +289,7 @@ def sealed_block(block: Block, facts_sha256: bytes, cutter_version: int) -> Seal
     )
 
 
-def _alarm_missing(origin: LogPartition, block: Block, rows: TableRows) -> None:
+def _log_missing(origin: LogPartition, block: Block, rows: TableRows) -> None:
     log.error(
         "history_rows_missing",
         topic=origin.topic,

@@ -15,7 +15,7 @@ from consent.contracts import contracts
 from consent.fact_columns import COLUMNS, columns_of_facts
 from consent.privacy import SealedLetter, open_dead_letter, position_bytes, subject_token
 from projections.clickhouse import Store
-from tests.brokers import Broker, unique, wait_until
+from tests.brokers import Broker, commit, unique, wait_until
 from tests.record_process import KEYS
 from tests.record_stand import PARTITIONS, Stand, stand
 from tests.stores import RunningFront
@@ -299,3 +299,19 @@ def test_records_that_retention_removed_are_an_alarm(kafka_history: Stand) -> No
         "SELECT min(offset_first) FROM blocks WHERE offset_first >= 20"
     )
     assert last == [(30,)]
+
+
+def test_a_commit_ahead_of_the_store_is_not_believed(history: Stand) -> None:
+    """Records that the group has committed and the store does not have are recorded, with an alarm.
+
+    That is what a power loss of the store leaves behind.
+    """
+    topic = "consent-events"
+    history.publish_events(topic, 60, seed=31)
+    for partition in range(PARTITIONS):
+        asyncio.run(commit(history.broker, history.group, topic, partition, 10))
+    with history.worker() as worker:
+        history.await_recorded(topic, 60, worker)
+        worker.stop()
+    history.check_whole(topic, 60)
+    assert "history_resumes_elsewhere" in worker.log()
