@@ -235,8 +235,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             observation = self._probe.observations.get(partition)
             if state is None or not state.has_valid_position or observation is None:
                 continue
-            found = records.get(partition, [])
-            if found or state.position > cursor:
+            found = records.get(partition, ())
+            if state.position > cursor:
                 placed[partition] = FetchedRecords(
                     found, cursor, state.position, observation, self._assignment_id
                 )
