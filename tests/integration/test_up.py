@@ -22,6 +22,7 @@ import pytest
 from consent_ledger.embedded import free_ports
 from consent_ledger.sample import HERO_CHECK, HERO_NUMBER, hero_renewal, hero_withdrawal
 from consent_ledger.settings import variable_name
+from tests.brokers import die_with_parent
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
@@ -119,7 +120,18 @@ def start(folder: Path, ports: Mapping[str, int], log: Path) -> subprocess.Popen
             stderr=subprocess.STDOUT,
             env=environment(CONSENT_DATA_DIR=str(folder / "data"), **settings),
             text=True,
+            preexec_fn=die_with_parent,
         )
+
+
+def code_of_refusal(folder: Path, ports: Mapping[str, int], log: Path) -> int:
+    """Exit code of an `up` that should not run; it is ended if it does."""
+    process = start(folder, ports, log)
+    try:
+        return process.wait(DEADLINE_S)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def command(*arguments: str) -> list[str]:
@@ -224,8 +236,7 @@ def test_nothing_recorded_is_lost_when_the_broker_is_killed(running: Up) -> None
 def test_a_second_instance_is_refused(running: Up, tmp_path: Path) -> None:
     """Another `up` on the same folder ends at once and says who has it; the first goes on."""
     log = tmp_path / "second.txt"
-    second = start(running.log.parent, free_ports(), log)
-    assert second.wait(DEADLINE_S) == 3
+    assert code_of_refusal(running.log.parent, free_ports(), log) == 3
     assert f"process {running.process.pid}" in log.read_text()
     assert "CONSENT_DATA_DIR" in log.read_text() and "Traceback" not in log.read_text()
     assert running.http.get("/healthz").status_code == 200
@@ -237,8 +248,7 @@ def test_a_taken_port_is_refused_by_name(tmp_path: Path, ports: dict[str, int]) 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports["record_port"]))
         taken.listen()
-        refused = start(tmp_path, ports, log)
-        assert refused.wait(DEADLINE_S) == 3
+        assert code_of_refusal(tmp_path, ports, log) == 3
     assert f"port {ports['record_port']}" in log.read_text()
     assert "CONSENT_RECORD_PORT" in log.read_text() and "Traceback" not in log.read_text()
 
