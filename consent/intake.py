@@ -9,7 +9,7 @@ ahead, and as a withdrawal of everything if only its kind and its number can be 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import polars
@@ -153,12 +153,25 @@ def read_batch(
         else:
             group = _Group(records, recorded_at, origin, record, indexes)
             _read_group(group, nonce, needed, reading)
+    _send_opt_outs_home(records, origin, reading)
     reading.unreadable.sort(key=lambda unreadable: unreadable.index)
     reading.forwards.sort(key=lambda forward: forward.index)
-    for unreadable in reading.unreadable:
-        if unreadable.restricts:
-            reading.alarm(ALARM_UNREADABLE_OPT_OUT)
     return reading
+
+
+def _send_opt_outs_home(
+    records: Sequence[RawRecord], origin: Origin, reading: BatchReading
+) -> None:
+    """Forward opt-outs that can't be read to their number's partition: only there they count."""
+    for place, unreadable in enumerate(reading.unreadable):
+        if not unreadable.restricts:
+            continue
+        reading.alarm(ALARM_UNREADABLE_OPT_OUT)
+        raw = records[unreadable.index]
+        key, value = raw.key or b"", raw.value or b""
+        if _home(key, origin) != origin.partition and not _was_forwarded(raw):
+            reading.unreadable[place] = replace(unreadable, restricts=False)
+            reading.forwards.append(Forward(unreadable.index, key, value, "WRONG_PARTITION"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,8 +347,12 @@ def _home(key: bytes, origin: Origin) -> int:
     return partition_of(key, origin.partitions)
 
 
+def _was_forwarded(raw: RawRecord) -> bool:
+    return any(name == FORWARDED_HEADER for name, _ in raw.headers or ())
+
+
 def _refuse_second_forward(raw: RawRecord) -> None:
-    if any(name == FORWARDED_HEADER for name, _ in raw.headers or ()):
+    if _was_forwarded(raw):
         detail = "it was forwarded once and still is in the wrong place"
         raise Unreadable("FORWARDED_TWICE", detail)
 

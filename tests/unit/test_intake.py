@@ -196,3 +196,21 @@ def test_what_concerns_no_seller_may_name_none() -> None:
     reading = read(raw("NumberAttributesRecorded", seller_id="*"))
     assert not reading.unreadable
     assert reading.groups[0].indexes == [0]
+
+
+def test_an_unreadable_opt_out_is_sent_to_its_number() -> None:
+    """Only in its number's partition does an opt-out count that can't be read: anywhere else it is
+    forwarded there, as it is, and only once.
+    """
+    cut_off = raw("ConsentWithdrawn")
+    assert cut_off.value is not None
+    cut_off = replace(cut_off, value=cut_off.value[:-3])
+    elsewhere = replace(home(), partition=(home().partition + 1) % 4)
+    reading = read_batch([cut_off], elsewhere, NONCE)
+    assert [unreadable.restricts for unreadable in reading.unreadable] == [False]
+    assert reading.alarms == {"opt_out_unreadable": 1}
+    (forward,) = reading.forwards
+    assert (forward.key, forward.value) == (cut_off.key, cut_off.value)
+    arrived = replace(cut_off, headers=((FORWARDED_HEADER, b"1"),))
+    assert read_batch([arrived], home(), NONCE).unreadable[0].restricts
+    assert not read_batch([arrived], elsewhere, NONCE).forwards
