@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
-from typing import Any
+from typing import Any, Final
 
 import polars
 
@@ -24,7 +24,8 @@ from consent.lift import Position, place_entries, unreadable_entries
 from consent.lifters import LIFTERS, Entry, Lifter
 from consent.state import TEST_PREFIX, AppliedOffset
 
-_ALWAYS = ("event_id", "seller_id", "test")
+_ALWAYS: Final = ("event_id", "seller_id", "test")
+_FOR_PLACES: Final = ("states", "evidence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def needed_columns(record: RecordContract) -> Sequence[str]:
     if lifter is None:
         return ()
     present = {column["name"] for column in record.schema["fields"]}
-    wanted = [*_ALWAYS, *lifter.columns, "evidence"]
+    wanted = [*_ALWAYS, *lifter.columns, *_FOR_PLACES]
     if lifter.elements:
         wanted += STATEMENT_FIELDS
     return [name for name in dict.fromkeys(wanted) if name in present]

@@ -64,6 +64,11 @@ def placed_event(
     for name, choices in _COLLIDING.items():
         if name in fields:
             fields[name] = chance.choice(choices)
+    if fields["evidence"] is not None and chance.random() < 0.5:
+        fields["evidence"]["address"] = dict.fromkeys(_ADDRESS) | {
+            "country": "US",
+            "subdivision": chance.choice(["TX", "ny", "not a code"]),
+        }
     if "cutoff_at" in fields:
         fields["cutoff_at"] = BASE_US + chance.randrange(instants) - 2
     offset = chance.randrange(100)
@@ -75,7 +80,17 @@ def placed_event(
     )
 
 
+_ADDRESS = ("lines", "city", "county", "postal_code", "subdivision", "country")
+
 _COLLIDING: dict[str, list[Any]] = {
+    "list_kind": ["INTERNAL", "INTERNAL", "NATIONAL", "UNKNOWN"],
+    "consent_kind": ["PEWC", "PEWC", "EXPRESS", "UNKNOWN"],
+    "purposes": [["MARKETING"], ["MARKETING", "SURVEY"], ["UNKNOWN"], []],
+    "modes": [["LIVE"], ["LIVE", "AI_VOICE"], []],
+    "relationship_kind": ["PURCHASE", "CONTRACT", "UNKNOWN"],
+    "answer": ["YES", "NO", "NO_DATA", "UNKNOWN"],
+    "outcome": ["ANSWERED_LIVE", "ABANDONED", "UNKNOWN"],
+    "place_source": ["ADDRESS", "AREA_CODE", "UNKNOWN"],
     "subject_matter": [None, "loans", "cards"],
     "subject_matters": [[], [], ["loans"], ["loans", "cards"]],
     "validity": [None, None, "P1Y", "P3M", "soon"],
@@ -97,6 +112,23 @@ def placed_events(*names: str) -> st.SearchStrategy[PlacedEvent]:
 
 def _named_event(name: str, seed: int) -> PlacedEvent:
     return placed_event(contracts().record(name), seed)
+
+
+def crowded_events(*names: str) -> st.SearchStrategy[list[PlacedEvent]]:
+    """Many events of one seller and no subject matter, so that lists are longer than is kept."""
+    return st.lists(
+        st.builds(_crowded_event, st.sampled_from(names), st.integers(0, 2**32)), max_size=40
+    )
+
+
+def _crowded_event(name: str, seed: int) -> PlacedEvent:
+    event = placed_event(contracts().record(name), seed, instants=12)
+    event.fields.update(seller_id="acme", test=False)
+    if "subject_matter" in event.fields:
+        event.fields["subject_matter"] = None
+    if "verdict" in event.fields:
+        event.fields.update(verdict="ALLOW", permit_id=str(uuid.UUID(int=3, version=4)))
+    return event
 
 
 def states() -> st.SearchStrategy[SubjectState]:

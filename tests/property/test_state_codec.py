@@ -21,9 +21,17 @@ from consent.state_codec import (
     encode_state_body,
 )
 from tests.strategies import raw_of
-from tests.subject_events import BASE_US, LOG_IDS, PlacedEvent, fold, placed_events, states
+from tests.subject_events import (
+    BASE_US,
+    LOG_IDS,
+    PlacedEvent,
+    crowded_events,
+    fold,
+    placed_events,
+    states,
+)
 
-MANY = settings(max_examples=300, deadline=None)
+MANY = settings(max_examples=150, deadline=None)
 
 
 @MANY
@@ -53,6 +61,17 @@ def test_encoded_states_merge_as_states_do(a: SubjectState, b: SubjectState) -> 
     """Merging bytes gives the bytes of the merged state."""
     merged = merge_bodies(encode_state_body(a), encode_state_body(b))
     assert merged == encode_state_body(merge(a, b))
+
+
+@MANY
+@given(
+    crowded_events("CallPlaced", "DialDecision", "DncAdded", "DncRemoved"),
+    crowded_events("CallPlaced", "DialDecision", "DncAdded", "DncRemoved"),
+)
+def test_long_lists_are_cut_alike(a: list[PlacedEvent], b: list[PlacedEvent]) -> None:
+    """Attempts and offsets beyond what is kept leave encoded states as they leave states."""
+    merged = merge_bodies(encode_state_body(fold(a)), encode_state_body(fold(b)))
+    assert merged == encode_state_body(fold([*a, *b]))
 
 
 @MANY
