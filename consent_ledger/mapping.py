@@ -73,7 +73,7 @@ class MappingFile:
         missing = sorted(self.columns.difference(names))
         if missing:
             remedy = f"{closest(missing[0], names)}the file has: {', '.join(names)}"
-            raise Rejected("MISSING_COLUMN", missing[0], "nothing", remedy)
+            raise Rejected("MISSING_COLUMN", ", ".join(missing), "nothing", remedy)
 
     def documents(self, row: Row) -> Iterator[dict[str, Any]]:
         """The documents of one row, in the order of the mapping.

@@ -68,7 +68,7 @@ async def served(
     doors_config: DoorsConfig, config: ApiConfig | None = None, ready: bool = True
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a server that runs with these parts; waits until it is ready."""
-    app = create_app(config or ApiConfig(region_default="US"), doors(doors_config))
+    app = create_app(config or ApiConfig(), doors(doors_config))
     port = free_port()
     server = uvicorn.Server(
         uvicorn.Config(app, port=port, log_level="error", access_log=False, lifespan="on")

@@ -8,7 +8,7 @@ from litestar.params import JSONBody
 from consent.numbers import canonical_number
 from consent_ledger.api.authentication import signed_in
 from consent_ledger.api.models import TimelineAnswer, TimelineRequest
-from consent_ledger.api.parts import ApiRequest, config_of, parts_of
+from consent_ledger.api.parts import ApiRequest, parts_of
 from consent_ledger.api.timeline import TimelineQuery
 
 
@@ -29,6 +29,7 @@ class AuditController(Controller):
         accepted. Pages of `entries_max`: give `next` as `after` for the following one.
         """
         request.user.require("auditor", "privacy")
-        number = canonical_number(data.number, config_of(request).region_default)
+        parts = parts_of(request)
+        number = canonical_number(data.number, parts.region_default)
         query = TimelineQuery(number, data.include_test, data.entries_max, data.after)
-        return await parts_of(request).timelines.read(query)
+        return await parts.timelines.read(query)

@@ -91,6 +91,7 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
             store, config.store.database, config.history_key, config.rulebook.reasons
         ),
         unready=lambda: _unready(view),
+        region_default=region_default,
     )
 
 

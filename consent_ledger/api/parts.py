@@ -32,7 +32,6 @@ class ApiConfig:
 
     keys: ApiKeys | None = None
     answer_after: Wait | None = None
-    region_default: str | None = None
     version: str = "0"
     body_bytes_max: int = 1_048_576
     events_per_request_max: int = 1_000
@@ -44,12 +43,17 @@ class ApiConfig:
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """The working parts, started; `unready` names what is not, empty if all is well."""
+    """The working parts, started.
+
+    `unready` names what is not, empty if all is well. `region_default` is the country of numbers
+    written without one.
+    """
 
     acceptor: EventAcceptor
     checker: CallChecker
     timelines: TimelineReader
     unready: Callable[[], list[str]]
+    region_default: str | None = None
 
 
 OpenParts = Callable[[ApiMetrics], AbstractAsyncContextManager[ApiParts]]

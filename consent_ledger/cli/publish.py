@@ -130,6 +130,7 @@ async def _sink(
     config = PublisherConfig(
         bootstrap=settings.kafka_bootstrap,
         client_id="consent-ledger-publish",
+        idempotent=not settings.embedded,
         security=broker_security(settings).aiokafka_options(),
     )
     publisher = EventPublisher(config)
