@@ -153,10 +153,12 @@ class _Folding:
             self._report.opt_outs_lost += 1
             log.error("opt_out_lost", **_place(fact.position))
             return
-        entries = [*unreadable_entries(fact.position), applied_entry(fact.position)]
-        here = _home(fact.key, self._config) == self._partition
-        states = self.states if here else self.strays
-        states[fact.key] = apply_entries(states.get(fact.key), entries)
+        said = unreadable_entries(fact.position)
+        if _home(fact.key, self._config) == self._partition:
+            entries = [*said, applied_entry(fact.position)]
+            self.states[fact.key] = apply_entries(self.states.get(fact.key), entries)
+        else:
+            self.strays[fact.key] = apply_entries(self.strays.get(fact.key), said)
 
 
 def _add(states: States, more: States) -> None:
