@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from consent.state import EMPTY
+from consent.state import EMPTY, merge
+from consent.state_codec import encode_state
 from projections.view import Freshness
-from tests.brokers import Broker
+from tests.brokers import Broker, unique
 from tests.projection_harness import (
     PARTITIONS,
+    SUPPRESSION,
     Stage,
+    append,
     following,
     grant,
     make_ledger_topics,
@@ -78,3 +81,48 @@ async def test_a_view_is_stale_after_the_worker_stops(stage: Stage) -> None:
         await until(lambda: all_are(Freshness.FRESH), 60)
         assert worker.stop() == 0
         await until(lambda: all_are(Freshness.STALE))
+
+
+async def test_a_topic_made_anew_is_loaded_anew(stage: Stage) -> None:
+    """What the former incarnation said is gone, and nothing is answered while it loads."""
+    worker = stage.worker()
+    async with following(stage.broker, log_check_ms=200) as view:
+        (granted,) = await publish(stage.broker, [("ConsentGranted", grant(NUMBER))])
+        await asyncio.wait_for(
+            view.wait_until(granted.topic, granted.partition, granted.offset), 60
+        )
+        worker.kill()
+        make_ledger_topics(stage.broker)
+        await until(lambda: view.look_up(NUMBER).state == EMPTY, 60)
+        other = "+14155550177"
+        stage.worker("b", group=unique("project"))
+        (withdrawn,) = await publish(stage.broker, [("ConsentWithdrawn", withdrawal(other))])
+        await asyncio.wait_for(
+            view.wait_until(withdrawn.topic, withdrawn.partition, withdrawn.offset), 60
+        )
+        assert ("acme", "*", "*", "*") in view.look_up(other).state.withdrawals
+        assert view.look_up(NUMBER).state == EMPTY
+
+
+async def test_a_late_older_record_takes_nothing_away(stage: Stage) -> None:
+    """A look-up never shows less than an earlier one did, while a former owner writes."""
+    worker = stage.worker()
+    key = NUMBER.encode()
+    async with following(stage.broker) as view:
+        sent = await publish(stage.broker, [("ConsentGranted", grant(NUMBER))])
+        old = (await stage.until_projected(sent, worker)).last[key]
+        assert old is not None
+        (withdrawn,) = await publish(stage.broker, [("ConsentWithdrawn", withdrawal(NUMBER))])
+        await asyncio.wait_for(
+            view.wait_until(withdrawn.topic, withdrawn.partition, withdrawn.offset), 60
+        )
+        seen = view.look_up(NUMBER).state
+        worker.signal(signal.SIGSTOP)
+        partition = view.look_up(NUMBER).partition
+        await append(stage.broker, SUPPRESSION, [(key, encode_state(old))], partition)
+        other = await publish(stage.broker, [("ConsentWithdrawn", withdrawal("+14155550188"))])
+        worker.signal(signal.SIGCONT)
+        await asyncio.wait_for(
+            view.wait_until(other[0].topic, other[0].partition, other[0].offset), 60
+        )
+        assert view.look_up(NUMBER).state == merge(seen, old) == seen
