@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import structlog
+
 from consent.codec import frame, unframe
 from consent.contracts import contracts
 from consent.errors import Corrupt, Unreadable
@@ -17,7 +19,10 @@ from consent.lifters import Entry
 from consent.privacy import subject_token
 from consent.state_bytes import apply_entries, is_erased, merge_bodies
 from consent.state_codec import STATE, Watermark, decode_watermark
+from consent.state_limits import STATE_BYTES_MAX, bounded_body
 from projections.suppression_store import ERASED_PREFIX, WATERMARK_PREFIX, SuppressionStore
+
+log = structlog.get_logger(__name__)
 
 TokenKey = Callable[[bytes], bytes]
 States = dict[bytes, bytes | None]
@@ -75,7 +80,7 @@ def fold_batch(
                 homes[number], held[number] = tokens[number], body
     for number, entries in lifted.items():
         body = held[number]
-        after = apply_entries(body, entries)
+        after = _bounded(apply_entries(body, entries))
         home = homes[number]
         if home is None and any(section == "erased" for section, _key, _value in entries):
             home = token_key(number)
@@ -83,6 +88,15 @@ def fold_batch(
         if after != body:
             changed[number if home is None else home] = after
     return changed
+
+
+def _bounded(body: bytes) -> bytes:
+    if len(body) <= STATE_BYTES_MAX:
+        return body
+    cut = bounded_body(body)
+    # A person has to find out who floods a number; until then it is not called.
+    log.error("state_too_large", bytes_before=len(body), bytes_after=len(cut))
+    return cut
 
 
 @dataclass(slots=True)
@@ -204,7 +218,7 @@ class _TakingIn:
         merged = self._merged(held, rows)
         token, erased = self._erased_state(key)
         if erased is not None:
-            merged = erased if merged is None else merge_bodies(erased, merged)
+            merged = erased if merged is None else _bounded(merge_bodies(erased, merged))
         elif merged is None:
             return
         elif is_erased(merged):
@@ -250,7 +264,7 @@ class _TakingIn:
                 body = said if body is None else merge_bodies(body, said)
             except Unreadable as problem:
                 raise self._unknown(row, problem) from problem
-        return body
+        return None if body is None else _bounded(body)
 
     def _unknown(self, row: TopicRow, problem: Unreadable) -> SuppressionRecordUnknown:
         return SuppressionRecordUnknown(self._partition, row.offset, str(problem))
