@@ -172,3 +172,15 @@ def test_a_reading_that_leaves_a_record_out_is_refused() -> None:
     context = FactContext(LogPartition(bytes(16), record.topic, 0), KEY)
     with pytest.raises(ValueError, match="cover"):
         facts_of(raws, [BROKER_TIME_US] * 2, reading, context)
+
+
+def test_the_purpose_of_a_call_goes_before_the_scope_of_its_opt_out() -> None:
+    """CallEnded has both: the columns tell about the call."""
+    row = fact_row(
+        "CallEnded",
+        purpose="SURVEY",
+        purposes=["MARKETING", "DEBT"],
+        call_mode="AI_VOICE",
+        modes=["LIVE"],
+    )
+    assert (row["purposes"], row["modes"]) == (["SURVEY"], ["AI_VOICE"])
