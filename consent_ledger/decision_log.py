@@ -8,9 +8,9 @@ is on disk as well.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -93,16 +93,21 @@ class DecisionLog:
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
+    def failed(self) -> bool:
+        """True if decisions are no longer being published or released, by a fault of ours."""
+        return any(task.done() for task in self._tasks)
+
+    @property
     def pending(self) -> int:
         """Decisions that were answered and that the broker has not acknowledged."""
         return self._pending.qsize() + len(self._publishing)
 
     async def start(self) -> None:
         """Publish again what an earlier process left in the journal, then keep publishing."""
-        self._tasks.append(asyncio.create_task(self._publish_pending()))
+        self._run(self._publish_pending())
         if self._journal is not None:
             await self._replay(self._journal)
-            self._tasks.append(asyncio.create_task(self._release_recorded(self._journal)))
+            self._run(self._release_recorded(self._journal))
 
     async def stop(self) -> None:
         """Publish what is pending, at most `stop_timeout_ms`; what is left then is counted."""
@@ -115,9 +120,15 @@ class DecisionLog:
             log.error("decisions_unpublished", decisions=self.pending, kept=kept)
             if self._journal is None:
                 self._metrics.decisions_lost.inc(self.pending)
-        for task in self._tasks:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(_tell_failure)
+        self._tasks.append(task)
 
     async def record_before(self, decisions: Sequence[PendingDecision]) -> list[bool]:
         """Record decisions that permit; True for each that may be answered.
@@ -241,6 +252,12 @@ class DecisionLog:
             return True
         timeout_s = self._limits.recorded_timeout_ms / 1000
         return await self._history.recorded(places, timeout_s) is not None
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    problem = None if task.cancelled() else task.exception()
+    if problem is not None:
+        log.critical("decision_log_failed", error=type(problem).__name__)
 
 
 def _pending_of(entry: JournalEntry) -> PendingDecision:

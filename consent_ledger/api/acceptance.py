@@ -59,7 +59,7 @@ class Confirmations(Protocol):
 class AcceptanceLimits:
     """Bounds of what is kept in memory and how long a request may wait."""
 
-    recent_ids_max: int = 200_000
+    recent_ids_max: int = 100_000
     publish_timeout_ms: int = 10_000
     wait_timeout_ms: int = 15_000
 

@@ -26,10 +26,13 @@ class AuditController(Controller):
         """Every event and decision that history holds of a number, oldest first, in plain words.
 
         Holds what was recorded when it was asked; an event shows up about a second after it was
-        accepted. Pages of `entries_max`: give `next` as `after` for the following one.
+        accepted. Pages of `entries_max`: give `next` as `after` for the following one. A key that
+        is bound to sellers sees their events, and those that are for every seller.
         """
         request.user.require("auditor", "privacy")
         parts = parts_of(request)
         number = canonical_number(data.number, parts.region_default)
-        query = TimelineQuery(number, data.include_test, data.entries_max, data.after)
+        query = TimelineQuery(
+            number, data.include_test, data.entries_max, data.after, request.user.seller_ids
+        )
         return await parts.timelines.read(query)

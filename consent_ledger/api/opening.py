@@ -90,7 +90,7 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
         timelines=TimelineReader(
             store, config.store.database, config.history_key, config.rulebook.reasons
         ),
-        unready=lambda: _unready(view),
+        unready=lambda: _unready(view, decisions),
         region_default=region_default,
     )
 
@@ -103,9 +103,10 @@ def _journal(config: DoorsConfig) -> DecisionJournal | None:
     return journal
 
 
-def _unready(view: SuppressionView) -> list[str]:
-    return [
+def _unready(view: SuppressionView, decisions: DecisionLog) -> list[str]:
+    unready = [
         f"partition {status.partition} is {status.freshness.value}"
         for status in view.status()
         if status.freshness.stale or status.freshness.unloaded
     ]
+    return [*unready, "decisions are not being published"] if decisions.failed else unready

@@ -25,6 +25,7 @@ from consent_ledger.api.models import Reason, TimelineAnswer, TimelineEntry
 from consent_ledger.words import summary_of
 from projections.clickhouse_async import AsyncStore
 
+EVERY_SELLER: Final = "*"
 _HIDDEN: Final = frozenset({"event_id", "occurred_at", "seller_id", "test"})
 
 
@@ -37,12 +38,17 @@ class _Cursor(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class TimelineQuery:
-    """One page: at most `entries_max` entries after the cursor of the page before."""
+    """One page: at most `entries_max` entries after the cursor of the page before.
+
+    `seller_ids` limits it to what those sellers may see: their own events and those that are for
+    every seller. None: everything.
+    """
 
     number: str
     include_test: bool
     entries_max: int
     after: str | None
+    seller_ids: frozenset[str] | None = None
 
 
 class TimelineReader:
@@ -77,6 +83,8 @@ class TimelineReader:
             {
                 "subject": token.hex(),
                 "include_test": query.include_test,
+                "every_seller": query.seller_ids is None,
+                "seller_ids": sorted({*(query.seller_ids or ()), EVERY_SELLER}),
                 "recorded_at": cursor.recorded_at,
                 "topic": cursor.topic,
                 "partition": cursor.partition,
@@ -133,6 +141,7 @@ FROM (
         ) AS nth
     FROM {database}.facts
     WHERE subject = unhex({{subject:String}}) AND (NOT test OR {{include_test:Bool}})
+        AND ({{every_seller:Bool}} OR seller_id IN {{seller_ids:Array(String)}})
 )
 WHERE (recorded_us, topic, partition, offset)
     > ({{recorded_at:Int64}}, {{topic:String}}, {{partition:Int32}}, {{offset:Int64}})

@@ -265,6 +265,20 @@ async def test_keys_bound_to_a_seller(ledger: Ledger) -> None:
         assert (refused.status_code, refused.json()["errors"][0]["reason"]) == (422, not_mine)
 
 
+async def test_a_bound_auditor_sees_its_seller_only(ledger: Ledger) -> None:
+    """A key of one seller reads that seller's events and those for every seller, no others."""
+    keys, tokens = keys_of(("acme", ["auditor", "admin"], ["acme"]), ("all", ["admin"], None))
+    number = fresh_number()
+    documents = [event("ConsentRefused", number, seller_id=name) for name in ("acme", "other", "*")]
+    async with served(doors_of(ledger), ApiConfig(keys)) as client:
+        client.headers["Authorization"] = tokens["all"]
+        await publish(client, *documents, wait="recorded")
+        client.headers["Authorization"] = tokens["acme"]
+        answer = await client.post("/v1/audit/timeline", json={"number": number})
+    seen = [entry["seller_id"] for entry in answer.json()["entries"]]
+    assert seen == ["acme", "*"]
+
+
 async def timeline_with(client: httpx.AsyncClient, number: str, count: int) -> list[dict[str, Any]]:
     """The timeline once it has so many entries."""
     async with asyncio.timeout(60):
