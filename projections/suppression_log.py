@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from consent.partitioning import partition_of
+from projections.consumer_stop import stop_consumer
 
 log = structlog.get_logger(__name__)
 
@@ -203,7 +204,7 @@ class SuppressionLog:
                 if done:
                     return
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _reader(self) -> AIOKafkaConsumer:
         connection = self._connection
@@ -222,7 +223,7 @@ class SuppressionLog:
             try:
                 await consumer.start()
             except BaseException:
-                await consumer.stop()
+                await stop_consumer(consumer)
                 raise
             return consumer
 

@@ -29,6 +29,7 @@ from consent.errors import ConsentError, Corrupt
 from consent.partitioning import partition_of
 from consent.state import EMPTY, SubjectState, merge
 from consent.state_codec import decode_state_body
+from projections.consumer_stop import stop_consumer
 from projections.suppression_fold import TokenKey, token_key_of
 from projections.suppression_log import TOPIC
 from projections.view_partition import PartitionView
@@ -241,7 +242,7 @@ class SuppressionView:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _until_another_log(self) -> None:
         log_ids = self._log_ids
