@@ -48,7 +48,7 @@ class Ledger:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=500,
             check=False,
         )
 

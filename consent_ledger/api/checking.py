@@ -211,7 +211,7 @@ class CallChecker:
             reason=reasons[0] if reasons else None,
             reasons=reasons,
             rule=None if decision.rule is None else decision.rule.name,
-            obligations=list(decision.obligations),
+            obligations=[Reason(code, texts.text(code)) for code in decision.obligations],
             next_allowed=_next_allowed(decision),
             decision_id=one.pending.event_id,
             decided_at=instant_text(decision.at),

@@ -97,12 +97,11 @@ class CheckBatchRequest(msgspec.Struct, forbid_unknown_fields=True):
     checks: list[CheckRequest]
 
 
-class Reason(msgspec.Struct, omit_defaults=True):
-    """A reason code and what it means."""
+class Reason(msgspec.Struct):
+    """The code of a reason or an obligation, and what it means."""
 
     code: str
     text: str
-    rule: str = ""
 
 
 class Freshness(msgspec.Struct):
@@ -133,7 +132,7 @@ class CheckAnswer(msgspec.Struct, kw_only=True):
     reason: Reason | None
     reasons: list[Reason]
     rule: str | None
-    obligations: list[str]
+    obligations: list[Reason]
     next_allowed: str | None
     decision_id: str
     decided_at: str

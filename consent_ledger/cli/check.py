@@ -79,12 +79,13 @@ def _show(answer: dict[str, Any]) -> None:
     out.print(Text(verdict.upper(), style=_STYLES[verdict]))
     for reason in answer["reasons"]:
         out.print(f"  {reason['code']}: {reason['text']}")
+    for obligation in answer["obligations"]:
+        out.print(f"  do: {obligation['text']} ({obligation['code']})")
     facts = Table.grid(padding=(0, 2))
     freshness = answer["freshness"]
     age = "unknown" if freshness["age_ms"] is None else f"{freshness['age_ms']} ms"
     for name, value in (
         ("rule", answer["rule"]),
-        ("obligations", ", ".join(answer["obligations"])),
         ("next allowed", answer["next_allowed"]),
         ("judged for", ", ".join(answer["states"])),
         ("age of the facts", age),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -70,25 +72,28 @@ async def _read(
 
 
 def _table(entries: list[dict[str, Any]], where: ZoneInfo) -> Table:
-    table = Table("happened", "recorded", "seller", "what", "kept as evidence")
+    table = Table("happened", "seller", "what", box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[:2]:
+        column.no_wrap = True
     for entry in entries:
         what = Text(entry["summary"])
-        for reason in entry.get("reasons", ()):
-            what.append(f"\n{reason['code']}: {reason['text']}", style="dim")
-        if entry.get("repeated"):
-            what.append("\nsent again; counted once", style="dim")
-        if entry.get("test"):
-            what.append("\nrehearsal", style="dim")
-        evidence = ", ".join(entry.get("evidence", ())).replace("_", " ")
-        table.add_row(
-            _local(entry["occurred_at"], where),
-            _local(entry["recorded_at"], where),
-            entry["seller_id"],
-            what,
-            evidence,
-        )
+        for line in _details(entry, where):
+            what.append(f"\n{line}", style="dim")
+        table.add_row(_local(entry["occurred_at"], where), entry["seller_id"], what)
     table.caption = f"times in {where.key}"
     return table
+
+
+def _details(entry: dict[str, Any], where: ZoneInfo) -> Iterator[str]:
+    for reason in entry.get("reasons", ()):
+        yield f"{reason['code']}: {reason['text']}"
+    if entry.get("evidence"):
+        yield "with " + ", ".join(entry["evidence"]).replace("_", " ")
+    if entry.get("repeated"):
+        yield "sent again; counted once"
+    if entry.get("test"):
+        yield "rehearsal"
+    yield f"recorded {_local(entry['recorded_at'], where)}"
 
 
 def _local(text: str, where: ZoneInfo) -> str:
