@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import BrokerNotAvailableError, KafkaError, KafkaTimeoutError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from consent.partitioning import partition_of
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 TOPIC: Final = "suppression"
 DEAD_LETTERS_TOPIC: Final = "dead-letters"
+_PASSING: Final = (KafkaTimeoutError, BrokerNotAvailableError)
+"""Errors that pass although the client does not call them retriable."""
 
 T = TypeVar("T")
 Row = tuple[bytes, bytes | None]
@@ -67,6 +69,11 @@ class Stretch:
 
     offset_first: int
     offset_next: int
+
+
+def passes(problem: KafkaError) -> bool:
+    """True if doing the same again may help: a broker is away, slow or not leader any more."""
+    return problem.retriable or isinstance(problem, _PASSING)
 
 
 class SuppressionLog:
@@ -155,14 +162,14 @@ class SuppressionLog:
         return await self._ready.send_batch(batch, TOPIC, partition=partition)
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Do it until it is done: retriable errors are waited out, others are raised."""
+        """Do it until it is done: errors that pass are waited out, others are raised."""
         connection = self._connection
         backoff_ms = connection.backoff_first_ms
         while True:
             try:
                 return await attempt()
             except KafkaError as problem:
-                if not problem.retriable:
+                if not passes(problem):
                     raise
                 log.warning("broker_unavailable", error=type(problem).__name__)
             await asyncio.sleep(backoff_ms / 1000)

@@ -32,7 +32,7 @@ from projections.suppression import (
     SuppressionProjection,
     ignore_step,
 )
-from projections.suppression_log import LogConnection, SuppressionLog
+from projections.suppression_log import LogConnection, SuppressionLog, passes
 from projections.suppression_metrics import SuppressionMetrics
 from projections.suppression_store import StoreFolder, StoreLimits
 from projections.watermark import SourceEnd
@@ -141,7 +141,7 @@ class _Projector:
                 try:
                     await self._beat(owned)
                 except KafkaError as problem:
-                    if not problem.retriable:
+                    if not passes(problem):
                         raise
                     log.warning("ends_unknown", error=type(problem).__name__)
                     await asyncio.sleep(_BACKOFF_S)
