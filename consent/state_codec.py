@@ -139,7 +139,9 @@ def decode_state_body(body: bytes) -> SubjectState:
     sections: dict[str, Any] = {}
     try:
         for name in SECTIONS:
-            if name == "erased":
+            if body[at] == 0:
+                at += 1
+            elif name == "erased":
                 sections[name], at = _erasure_codec()[1](body, at)
             else:
                 sections[name], at = _read_section(section_codec(name), body, at)

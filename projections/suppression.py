@@ -17,7 +17,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Collection,
     Iterable,
     Mapping,
     Sequence,
@@ -126,9 +125,9 @@ class SuppressionProjection:
         self._leaving: dict[int, OwnedPartition] = {}
 
     @property
-    def owned(self) -> Collection[int]:
+    def owned(self) -> frozenset[int]:
         """Partitions that are recovered and ours now."""
-        return self._partitions.keys()
+        return frozenset(self._partitions)
 
     async def assigned(self, partitions: Iterable[int]) -> None:
         """Recover each partition from the topic; afterwards its batches can be applied."""

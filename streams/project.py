@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -32,7 +32,7 @@ from projections.suppression import (
     SuppressionProjection,
     ignore_step,
 )
-from projections.suppression_log import LogConnection, SuppressionLog, passes
+from projections.suppression_log import LogConnection, SuppressionLog
 from projections.suppression_metrics import SuppressionMetrics
 from projections.suppression_store import StoreFolder, StoreLimits
 from projections.watermark import SourceEnd
@@ -43,10 +43,8 @@ from streams.worker import WorkerOptions, run_worker
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 _CACHE_FOLDER: Final = "suppression"
-_BACKOFF_S: Final = 1.0
+_ENDS_TIMEOUT_S: Final = 2.0
 _COLLECT_AFTER_OBJECTS: Final = 100_000
 
 
@@ -132,48 +130,48 @@ class _Projector:
         await self._ready.apply(batch)
 
     async def beat_for_ever(self) -> None:
-        """Asks where the source partitions end, and writes what is idle."""
-        period_s = self._config.beat_ms / 1_000
-        while True:
-            started = time.monotonic()
-            owned = frozenset(self._ready.owned)
-            if owned:
-                try:
-                    await self._beat(owned)
-                except KafkaError as problem:
-                    if not passes(problem):
-                        raise
-                    log.warning("ends_unknown", error=type(problem).__name__)
-                    await asyncio.sleep(_BACKOFF_S)
-            await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
+        """Asks where the source partitions end, and writes what is idle; each partition by itself,
+        so that one whose broker is away makes no other one stale.
+        """
+        beating: dict[int, asyncio.Task[None]] = {}
+        try:
+            while True:
+                for number, task in list(beating.items()):
+                    if task.done():
+                        await beating.pop(number)
+                for number in self._ready.owned - beating.keys():
+                    beating[number] = asyncio.create_task(self._beat(number))
+                await asyncio.sleep(self._config.beat_ms / 1_000)
+        finally:
+            for task in beating.values():
+                task.cancel()
+            await asyncio.gather(*beating.values(), return_exceptions=True)
 
-    async def _beat(self, owned: Collection[int]) -> None:
-        sources = [TopicPartition(topic, number) for topic in self._topics for number in owned]
-        ends = await self._ends_of(sources)
+    async def _beat(self, number: int) -> None:
+        sources = [TopicPartition(topic, number) for topic in self._topics]
+        ends: Mapping[str, SourceEnd] = {}
+        try:
+            async with asyncio.timeout(_ENDS_TIMEOUT_S):
+                ends = await self._ends_of(sources)
+        except (KafkaError, TimeoutError) as problem:
+            # Nothing is claimed then, and the partition grows stale.
+            log.warning("ends_unknown", partition=number, error=type(problem).__name__)
         positions = self._app.positions()
-        idle_us = self._config.beat_ms * 500
-        beats = (
-            self._ready.beat(
-                number, _of_partition(positions, number), _of_partition(ends, number), idle_us
-            )
-            for number in owned
-        )
-        await asyncio.gather(*beats)
+        done = {source.topic: positions[source] for source in sources if source in positions}
+        await self._ready.beat(number, done, ends, self._config.beat_ms * 500)
 
-    async def _ends_of(
-        self, sources: Collection[TopicPartition]
-    ) -> Mapping[TopicPartition, SourceEnd]:
+    async def _ends_of(self, sources: Collection[TopicPartition]) -> dict[str, SourceEnd]:
         """Where partitions end, each with a clock reading from before that was asked."""
         if self._ends is None:
-            seen = {partition: self._app.observation(partition) for partition in sources}
+            seen = {source.topic: self._app.observation(source) for source in sources}
             return {
-                partition: SourceEnd(observation.fetched_at * 1_000, observation.high_watermark)
-                for partition, observation in seen.items()
+                topic: SourceEnd(observation.fetched_at * 1_000, observation.high_watermark)
+                for topic, observation in seen.items()
                 if observation is not None
             }
         asked_at = time.time_ns() // 1_000
         ends = await self._ends.end_offsets(list(sources))
-        return {partition: SourceEnd(asked_at, end) for partition, end in ends.items()}
+        return {source.topic: SourceEnd(asked_at, end) for source, end in ends.items()}
 
     @property
     def _ready(self) -> SuppressionProjection:
@@ -199,11 +197,3 @@ def run_project_worker(config: ProjectConfig, options: WorkerOptions | None = No
     add_batch_agent(app, BatchAgent("project", topics, projector.handle, projector))
     add_background_task(app, projector.beat_for_ever)
     return run_worker(app, options, projector.connected)
-
-
-def _of_partition(by_partition: Mapping[TopicPartition, T], number: int) -> dict[str, T]:
-    return {
-        partition.topic: value
-        for partition, value in by_partition.items()
-        if partition.partition == number
-    }
