@@ -196,7 +196,7 @@ def authenticate(connection: Connection) -> Principal:
     return principal
 
 
-def signed_in(connection: Connection, _handler: BaseRouteHandler) -> None:
+async def signed_in(connection: Connection, _handler: BaseRouteHandler) -> None:
     """Guard of every address that needs a key; the principal is then `request.user`."""
     principal = authenticate(connection)
     connection.app.state.rates.take(principal.name)
