@@ -281,7 +281,8 @@ class Campaign:
     def _progress(self) -> str:
         looked_up = dict(self._watch.looked_up)
         return (
-            f"{self._accepted.count} accepted, {self._reference.unreadable} unreadable, "
+            f"{self._accepted.count} accepted, {self._load.refused} not, "
+            f"{self._reference.unreadable} unreadable, "
             f"{self._reference.forwarded} forwarded, look-ups {looked_up}, "
             f"{self._watch.judged} restrictions judged, ended {self._ended}, "
             f"found {self._findings.result()}"

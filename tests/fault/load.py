@@ -226,8 +226,8 @@ class EventMaker:
 class Load:
     """Sends drafts at a rate, acknowledged by all replicas, until it is stopped.
 
-    `restriction` is told of every acknowledged restriction that counts as it is. `recent` holds
-    the numbers of the newest ones.
+    `restriction` is told of acknowledged restrictions that count as they are; `recent` holds the
+    numbers of the newest ones. `refused` counts what was not acknowledged.
     """
 
     def __init__(
@@ -286,9 +286,10 @@ class Load:
         self._pending -= 1
         problem = future.exception()
         if problem is not None:
+            # Not accepted, as far as anybody was told; if it is in the log, the log counts.
+            self.refused += 1
             if not isinstance(problem, KafkaError):
                 raise problem
-            self.refused += 1
             return
         done = future.result()
         # Where a repeated send was recognised as such, the client knows no offset and makes one up.
