@@ -8,7 +8,6 @@ is `consent.state_codec`'s matter.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from operator import call
 from typing import Any, Final
 
@@ -72,13 +71,8 @@ def read_long(data: bytes, at: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), at + 1
 
 
-@lru_cache(maxsize=1 << 16)
 def string_bytes(text: str) -> bytes:
-    """A string that is likely to be met again, such as a seller id."""
-    return _string_once(text)
-
-
-def _string_once(text: str) -> bytes:
+    """A string: its length and its bytes."""
     encoded = text.encode()
     return long_bytes(len(encoded)) + encoded
 
@@ -103,7 +97,7 @@ def writer(schema: Any, named: Mapping[str, Any]) -> Writer:
     kind = schema if isinstance(schema, str) else schema["type"]
     logical = None if isinstance(schema, str) else schema.get("logicalType")
     if kind == "string":
-        return _string_once if logical == "uuid" else string_bytes
+        return string_bytes
     if kind == "long":
         return time_bytes if logical == "timestamp-micros" else long_bytes
     if kind == "enum":

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -46,6 +47,7 @@ from projections.suppression_log import (
     DEAD_LETTERS_TOPIC,
     TOPIC,
     KeyedRecord,
+    Row,
     SuppressionLog,
 )
 from projections.suppression_metrics import SuppressionMetrics
@@ -228,17 +230,26 @@ class SuppressionProjection:
             if not partition.left and now_us() - partition.written_at >= idle_us:
                 await self._write(partition, {})
 
-    def truth(self, number: int) -> int | None:
-        """As of when a partition was true, as last written (µs); None if it is not ours."""
-        partition = self._partitions.get(number)
-        return None if partition is None else partition.true_at_written
-
     async def _write(self, partition: OwnedPartition, changed: States) -> None:
         """Append states and watermark, take in what others wrote, and write the local cache."""
-        place = partition.offset_next
-        rows = rows_of(changed)
         watermark = partition.watermark(self._settings.owner)
+        rows = rows_of(changed)
         rows.append((watermark_key(partition.number), encode_watermark(watermark)))
+        try:
+            place = await self._append(partition, rows, changed)
+        except BaseException:
+            # What is noted of this partition may be ahead of the topic now: it must not be written.
+            partition.left = True
+            raise
+        if not partition.left:
+            partition.store.write(changed, ChangelogPlace(partition.log_id, place))
+            partition.written_at = now_us()
+            self._metrics.true_at.labels(str(partition.number)).set(watermark.true_at / 1e6)
+        self._settings.step_done(STEP_STORED)
+
+    async def _append(self, partition: OwnedPartition, rows: list[Row], changed: States) -> int:
+        """Append until the topic's last words are what is known; up to where it is known then."""
+        place = partition.offset_next
         while rows:
             started = time.perf_counter()
             stretches = await self._log.append(partition.number, rows)
@@ -255,11 +266,7 @@ class SuppressionProjection:
                         place = max(place, chunk.offset_next)
             place = max([place, *(stretch.offset_next for stretch in stretches)])
             note_repairs(partition, rows, self._metrics)
-        if not partition.left:
-            partition.store.write(changed, ChangelogPlace(partition.log_id, place))
-            partition.written_at, partition.true_at_written = now_us(), watermark.true_at
-            self._metrics.true_at.labels(str(partition.number)).set(watermark.true_at / 1e6)
-        self._settings.step_done(STEP_STORED)
+        return place
 
     async def _send_elsewhere(
         self,
@@ -273,6 +280,16 @@ class SuppressionProjection:
             self._metrics.alarms.labels(source.topic, alarm).inc(count)
             log.warning("records_to_look_at", topic=source.topic, alarm=alarm, records=count)
         outgoing = []
+        for reason, count in Counter(problem.reason for problem in reading.unreadable).items():
+            self._metrics.dead_letters.labels(source.topic, reason).inc(count)
+            log.warning(
+                "records_unreadable",
+                topic=source.topic,
+                partition=source.partition,
+                offset_first=records[0].offset,
+                reason=reason,
+                records=count,
+            )
         for problem in reading.unreadable:
             index = problem.index
             record = records[index]
@@ -281,15 +298,6 @@ class SuppressionProjection:
             )
             letter = dead_letter(record, problem, position, self._settings.keys.dead_letters)
             outgoing.append(KeyedRecord(DEAD_LETTERS_TOPIC, record.key, letter))
-            self._metrics.dead_letters.labels(source.topic, problem.reason).inc()
-            log.warning(
-                "record_unreadable",
-                topic=source.topic,
-                partition=source.partition,
-                offset=record.offset,
-                reason=problem.reason,
-                applied=problem.restricts,
-            )
         for forward in reading.forwards:
             headers = [*(records[forward.index].headers or ()), (FORWARDED_HEADER, b"1")]
             partitions = self._settings.partitions

@@ -52,7 +52,6 @@ class OwnedPartition:
     applied: dict[tuple[str, bytes], AppliedOffset] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     written_at: int = 0
-    true_at_written: int = 0
     left: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -127,7 +127,9 @@ class SuppressionView:
 
     async def start(self) -> None:
         """Begin to follow; returns at once. A broker that is away is waited for."""
-        self._tasks = [asyncio.create_task(self._follow_for_ever())]
+        following = asyncio.create_task(self._follow_for_ever())
+        following.add_done_callback(self._ended)
+        self._tasks = [following]
 
     async def stop(self) -> None:
         """Stop following; look-ups become stale. Waiters are left waiting."""
@@ -206,6 +208,12 @@ class SuppressionView:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
+    def _ended(self, following: asyncio.Task[None]) -> None:
+        """Nothing is answered after an end that was not asked for."""
+        if not following.cancelled():
+            self._failed = True
+            log.critical("view_failed", exc_info=following.exception())
+
     async def _follow_for_ever(self) -> None:
         backoff_s = _BACKOFF_FIRST_S
         while True:
@@ -213,9 +221,7 @@ class SuppressionView:
                 await self._follow_one_incarnation()
                 backoff_s = _BACKOFF_FIRST_S
             except Corrupt:
-                # Skipping what can't be read could lose a restriction: nothing is answered then.
-                self._failed = True
-                log.critical("view_failed", exc_info=True)
+                # Skipping what can't be read could lose a restriction.
                 raise
             except (KafkaError, ConsentError) as problem:
                 log.warning("view_interrupted", error=type(problem).__name__)
@@ -261,15 +267,17 @@ class SuppressionView:
                 max_records=self._config.read_records_max,
             )
             now_ms = self._clock_us() // 1000
+            changed = bool(found)
             for target, records in found.items():
                 self._partitions[target.partition].take(records, now_ms)
             for target, view in zip(targets, self._partitions, strict=True):
                 view.offset_next = await consumer.position(target)
                 end = consumer.highwater(target)
                 if not view.loaded and end is not None and view.offset_next >= end:
-                    view.loaded = True
+                    view.loaded = changed = True
                     log.info("view_partition_loaded", partition=view.number, keys=len(view.bodies))
-            self._notify()
+            if changed:
+                self._notify()
 
     def _consumer(self) -> AIOKafkaConsumer:
         config = self._config

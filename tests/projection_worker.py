@@ -17,7 +17,7 @@ from pathlib import Path
 from consent.privacy import Keys
 from consent_ledger.adapters.topic_administration import AdminConnection, topic_ids
 from streams.batching import BatchLimits
-from streams.config import AppConfig, GroupTimeouts
+from streams.config import EMBEDDED_FETCH, AppConfig, FetchLimits, GroupTimeouts
 from streams.project import ProjectConfig, run_project_worker
 from streams.worker import WorkerOptions
 
@@ -78,6 +78,7 @@ def main() -> int:
         batch=BatchLimits(records_max=plan.records_max),
         timeouts=_TIMEOUTS,
         drain_timeout_s=0.5,
+        fetch=EMBEDDED_FETCH if plan.embedded else FetchLimits(),
         commit_interval_s=0.2,
     )
     config = ProjectConfig(

@@ -126,3 +126,13 @@ async def test_a_late_older_record_takes_nothing_away(stage: Stage) -> None:
             view.wait_until(other[0].topic, other[0].partition, other[0].offset), 60
         )
         assert view.look_up(NUMBER).state == merge(seen, old) == seen
+
+
+async def test_a_record_that_can_not_be_read_unloads_the_view(stage: Stage) -> None:
+    """Nothing is answered from a view that would have to skip something."""
+    async with following(stage.broker) as view:
+        await asyncio.wait_for(view.wait_until_loaded(), 30)
+        partition = view.look_up(NUMBER).partition
+        await append(stage.broker, SUPPRESSION, [(NUMBER.encode(), b"no state")], partition)
+        await until(lambda: view.look_up(NUMBER).freshness is Freshness.UNLOADED)
+        assert not view.loaded
