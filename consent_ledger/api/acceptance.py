@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -87,10 +87,10 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """Results in the order of the documents, and whether what was waited for happened."""
+    """Results in the order of the documents, and which of the waits ended too early."""
 
     results: list[ItemResult]
-    wait_met: bool
+    unmet: frozenset[Wait]
 
 
 class EventAcceptor:
@@ -112,12 +112,12 @@ class EventAcceptor:
         self._recent: OrderedDict[str, _Recent] = OrderedDict()
 
     async def accept(
-        self, documents: Sequence[Any], principal: Principal, wait: Wait | None
+        self, documents: Sequence[Any], principal: Principal, waits: Collection[Wait] = ()
     ) -> Acceptance:
         """One result per document, in order.
 
-        Accepted means that the broker acknowledged it. Where `wait` is given and met, accepted and
-        duplicate results carry `projected_at` or `recorded_at`.
+        Accepted means that the broker acknowledged it. For each of `waits` that is met, accepted
+        and duplicate results carry `projected_at` or `recorded_at`.
         """
         now = time.time_ns() // 1000
         items = [
@@ -126,10 +126,10 @@ class EventAcceptor:
         ]
         await self._publish(items)
         results = [_result(item) for item in items]
-        wait_met = await self._wait(items, results, wait)
+        unmet = await self._unmet(items, results, waits)
         for result in results:
             self._metrics.events.labels(result.status, result.reason).inc()
-        return Acceptance(results, wait_met)
+        return Acceptance(results, unmet)
 
     def _read(self, position: int, document: Any, principal: Principal, now: int) -> _Item:
         item = _Item(position)
@@ -190,20 +190,36 @@ class EventAcceptor:
         for item in items:
             self._remember(item, lost)
 
-    async def _wait(
-        self, items: Sequence[_Item], results: Sequence[ItemResult], wait: Wait | None
-    ) -> bool:
+    async def _unmet(
+        self, items: Sequence[_Item], results: Sequence[ItemResult], waits: Collection[Wait]
+    ) -> frozenset[Wait]:
         places = [item.outcome for item in items if isinstance(item.outcome, Published)]
-        if wait is None or not places:
-            return True
+        if not waits or not places:
+            return frozenset()
+        done: dict[Wait, Coroutine[Any, Any, bool]] = {}
+        if "projected" in waits:
+            done["projected"] = self._projected(places, items, results)
+        if "recorded" in waits:
+            done["recorded"] = self._recorded(places, items, results)
+        met = await asyncio.gather(*done.values())
+        return frozenset(wait for wait, happened in zip(done, met, strict=True) if not happened)
+
+    async def _projected(
+        self, places: Sequence[Published], items: Sequence[_Item], results: Sequence[ItemResult]
+    ) -> bool:
         timeout_s = self._limits.wait_timeout_ms / 1000
-        if wait == "projected":
-            met = await self._confirmations.projected(places, timeout_s)
-            projected_at = instant_text(time.time_ns() // 1000)
-            for item, result in zip(items, results, strict=True):
-                if met and item.draft is not None and item.draft.record.has_number:
-                    result.projected_at = projected_at
-            return met
+        if not await self._confirmations.projected(places, timeout_s):
+            return False
+        projected_at = instant_text(time.time_ns() // 1000)
+        for item, result in zip(items, results, strict=True):
+            if item.draft is not None and item.draft.record.has_number:
+                result.projected_at = projected_at
+        return True
+
+    async def _recorded(
+        self, places: Sequence[Published], items: Sequence[_Item], results: Sequence[ItemResult]
+    ) -> bool:
+        timeout_s = self._limits.wait_timeout_ms / 1000
         recorded = await self._confirmations.recorded(places, timeout_s)
         if recorded is None:
             return False

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from consent.contracts import contracts
-from consent.errors import Retryable
+from consent.errors import Corrupt, Retryable
 from consent_ledger.adapters.publisher import Published
 from projections.clickhouse_async import AsyncStore
 
@@ -87,7 +87,7 @@ class LogConfirmations:
             async with asyncio.timeout(timeout_s):
                 await self._until_marks(newest)
                 return await self._read_back(places)
-        except (TimeoutError, Retryable):
+        except (TimeoutError, Retryable, Corrupt):
             return None
 
     async def known_events(self, event_ids: Collection[str]) -> set[str]:
@@ -117,8 +117,9 @@ class LogConfirmations:
         while self._waiting:
             try:
                 rows = await self._read_marks()
-            except Retryable as problem:
-                log.warning("history_unavailable", error=type(problem).__name__)
+            except (Retryable, Corrupt) as problem:
+                # Whoever waits is told that it was not recorded; somebody has to look.
+                log.error("history_unavailable", error=str(problem))
                 await asyncio.sleep(1)
                 continue
             async with self._advanced:

@@ -76,9 +76,9 @@ class EventsController(Controller):
         """
         config = config_of(request)
         documents = await _documents(request, config)
-        wait = wait or config.answer_after
-        acceptance = await parts_of(request).acceptor.accept(documents, request.user, wait)
-        return _answer(acceptance, wait, config)
+        waits = {each for each in (wait, config.answer_after) if each is not None}
+        acceptance = await parts_of(request).acceptor.accept(documents, request.user, waits)
+        return _answer(acceptance, wait or config.answer_after, config)
 
 
 async def _documents(request: ApiRequest, config: ApiConfig) -> list[Any]:
@@ -111,10 +111,10 @@ def _answer(
 ) -> Response[EventsAnswer] | Response[bytes]:
     results = acceptance.results
     counts = _counts(results)
-    unconfirmed = wait is not None and not acceptance.wait_met
-    if unconfirmed and wait == config.answer_after:
+    unsafe = config.answer_after in acceptance.unmet
+    if unsafe:
         results = [_unconfirmed(result) for result in results]
-    if counts["unavailable"] or (unconfirmed and wait == config.answer_after):
+    if counts["unavailable"] or unsafe:
         return problem_response(Problem("unavailable", results=results, retry_after_s=1))
     if counts["rejected"] == len(results):
         errors = [
@@ -127,10 +127,10 @@ def _answer(
         duplicate=counts["duplicate"],
         rejected=counts["rejected"],
         wait=wait,
-        wait_met=acceptance.wait_met,
+        wait_met=not acceptance.unmet,
         results=results,
     )
-    status = 207 if counts["rejected"] else 202 if unconfirmed else 200
+    status = 207 if counts["rejected"] else 202 if acceptance.unmet else 200
     return Response(answer, status_code=status)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from consent.contracts import contracts, data_path
@@ -51,8 +52,8 @@ def packaged_rulebook() -> Rulebook:
 def doors(config: DoorsConfig) -> OpenParts:
     """What `create_app` opens: connects to brokers and store, follows the view, replays decisions.
 
-    Opening raises Retryable if brokers or store are away. The view loads while requests are
-    answered already; checks are `unavailable` until it has.
+    Opening raises Retryable if the brokers are away; the store may be. The view loads while
+    requests are answered already; checks are `unavailable` until it has.
     """
 
     @asynccontextmanager
@@ -64,7 +65,8 @@ def doors(config: DoorsConfig) -> OpenParts:
 
 
 async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStack) -> ApiParts:
-    store = AsyncStore(Store.connect(config.store))
+    # Checks do not need history: they are answered while the store is away.
+    store = AsyncStore(partial(Store.connect, config.store))
     stack.push_async_callback(store.close)
     publisher = EventPublisher(config.publisher)
     stack.push_async_callback(publisher.stop)

@@ -15,6 +15,7 @@ from consent_ledger.api.acceptance import AcceptanceLimits
 from consent_ledger.api.authentication import ROLES, ApiKeys, new_key
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.api.problems import PROBLEM_TYPES
+from projections.clickhouse import StoreParameters
 from tests.api import ago, doors_of, event, fresh_number, keys_of, question, served
 from tests.brokers import embedded_broker
 from tests.ledger import Ledger, running_ledger
@@ -370,15 +371,28 @@ async def test_a_request_that_takes_too_long(ledger: Ledger) -> None:
         writer.close()
 
 
-async def test_embedded_answers_only_what_is_recorded(ledger: Ledger) -> None:
+@pytest.mark.parametrize("query", ["", "?wait=projected"])
+async def test_embedded_answers_only_what_is_recorded(ledger: Ledger, query: str) -> None:
     """Where the broker forgets, an event that history does not get is `unavailable`."""
     doors = doors_of(ledger, acceptance=AcceptanceLimits(wait_timeout_ms=500))
     config = ApiConfig(answer_after="recorded")
     async with served(doors, config, ready=False) as client:
-        answer = await client.post("/v1/events", json=event("ConsentRefused", fresh_number()))
+        answer = await client.post(
+            f"/v1/events{query}", json=event("ConsentRefused", fresh_number())
+        )
         content = assert_problem(answer, 503, "unavailable")
         assert content["results"][0]["status"] == "unavailable"
         assert content["results"][0]["reason"] == "NOT_RECORDED"
+
+
+async def test_a_store_that_is_away_holds_up_no_check(ledger: Ledger) -> None:
+    """Checks are answered while history is away; what needs history says that it is."""
+    doors = doors_of(ledger, store=StoreParameters(url="http://127.0.0.1:1"))
+    async with served(doors, ready=False) as client:
+        number = fresh_number()
+        assert (await client.post("/v1/calls/check", json=question(number))).status_code == 200
+        told = await client.post("/v1/audit/timeline", json={"number": number})
+        assert_problem(told, 503, "unavailable")
 
 
 async def test_a_wait_that_is_not_met_is_told(ledger: Ledger) -> None:
