@@ -204,11 +204,18 @@ class SuppressionLog:
                 )
                 position = await consumer.position(target)
                 end = consumer.highwater(target) if offset_next is None else offset_next
-                done = end is not None and position >= end
+                if end is None:
+                    continue
+                if end < position == offset_first:
+                    # Apache Kafka would have refused the offset and been read from its beginning.
+                    consumer.seek(target, 0)
+                    continue
                 records = found.get(target, [])
-                if records or done:
-                    yield ReadChunk(records, position, end if end is not None else position)
-                if done:
+                if offset_next is not None:
+                    records = [record for record in records if record.offset < offset_next]
+                if records or position >= end:
+                    yield ReadChunk(records, min(position, offset_next or position))
+                if position >= end:
                     return
         finally:
             await stop_consumer(consumer)
@@ -250,11 +257,10 @@ class KeyedRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReadChunk:
-    """Some records of a partition, in order, all below `offset_next`; the log ends at `end`."""
+    """Some records of a partition, in order, all below `offset_next`."""
 
     records: Sequence[ConsumerRecord]
     offset_next: int
-    end: int
 
 
 def _stretch(batch: Any, metadata: Any) -> Stretch | None:
