@@ -51,11 +51,20 @@ def parse_date(text: str) -> int:
 
 
 def instant_text(micros: int) -> str:
-    """RFC 3339 in UTC, with a fraction only where there is one."""
-    at = _EPOCH + timedelta(microseconds=micros)
+    """RFC 3339 in UTC, with a fraction only where there is one.
+
+    Never fails: an instant that no calendar has is written as its number.
+    """
+    try:
+        at = _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        return str(micros)
     return at.isoformat().replace("+00:00", "Z")
 
 
 def date_text(days: int) -> str:
-    """A date like 2026-11-22."""
-    return date.fromordinal(days + _EPOCH_DAY).isoformat()
+    """A date like 2026-11-22; one that no calendar has is written as its number."""
+    try:
+        return date.fromordinal(days + _EPOCH_DAY).isoformat()
+    except (ValueError, OverflowError):
+        return str(days)

@@ -14,7 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from consent.codec import decode_body
-from consent.contracts import fact_schema
+from consent.contracts import contracts, fact_schema
+from consent.document_form import document_fields
 from consent.documents import TEST_SELLER_PREFIX
 from consent.errors import Rejected
 from consent.evidence import BITS
@@ -122,11 +123,7 @@ class TimelineReader:
             test=fields["test"],
             reasons=[Reason(code, self._reasons.text(code)) for code in _reasons(name, fields)],
             evidence=[element for element, bit in BITS.items() if elements >> bit & 1],
-            fields={
-                field: _shown(value)
-                for field, value in fields.items()
-                if field not in _HIDDEN and value not in (None, [], "UNKNOWN")
-            },
+            fields=_told_fields(name, fields),
             **place,
         )
 
@@ -154,14 +151,14 @@ def _reasons(name: str, fields: dict[str, Any]) -> Sequence[str]:
     return fields["reasons"] if name == "DialDecision" else ()
 
 
-def _shown(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, list):
-        return [_shown(part) for part in value]
-    if isinstance(value, dict):
-        return {name: _shown(part) for name, part in value.items() if part is not None}
-    return value
+def _told_fields(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """What an event says beyond the columns that every entry has; what is not given is left out."""
+    given = {
+        field: value
+        for field, value in fields.items()
+        if field not in _HIDDEN and value not in (None, [], "UNKNOWN")
+    }
+    return document_fields(contracts().record(name).schema, given)
 
 
 def _cursor_of(text: str | None) -> _Cursor:
