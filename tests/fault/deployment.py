@@ -210,6 +210,9 @@ class Deployment:
             "CLICKHOUSE_CONNECT_TIMEOUT_MS": "2000",
             # Shorter than an outage, so that inserts are given up whose outcome is unknown.
             "CLICKHOUSE_QUERY_TIMEOUT_MS": "10000",
+            # Each block costs the store the same, however few records are in it: so that history
+            # keeps up on a busy machine, and a campaign's end need not wait for it.
+            "BLOCK_BUCKET_MS": "20000",
             "SESSION_TIMEOUT_MS": str(SESSION_MS),
             "REBALANCE_TIMEOUT_MS": "10000",
             "DATA_DIR": str(data_dir),
