@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from operator import call
 from typing import Any, Final
 
+from consent.contracts import resolved
 from consent.errors import Unreadable
 
 Writer = Callable[[Any], bytes]
@@ -90,7 +91,7 @@ def writer(schema: Any, named: Mapping[str, Any]) -> Writer:
 
     A record is a sequence of its fields' values.
     """
-    schema = _resolved(schema, named)
+    schema = resolved(schema, named)
     if isinstance(schema, list):
         write = writer(schema[1], named)
         return lambda value: b"\x00" if value is None else b"\x02" + write(value)
@@ -147,7 +148,7 @@ def reader(schema: Any, named: Mapping[str, Any]) -> Reader:
     Arrays come as tuples, records as tuples of their fields. Raises IndexError, ValueError or
     Unreadable for bytes that do not fit.
     """
-    schema = _resolved(schema, named)
+    schema = resolved(schema, named)
     if isinstance(schema, list):
         return _optional_reader(reader(schema[1], named))
     kind = schema if isinstance(schema, str) else schema["type"]
@@ -213,22 +214,3 @@ def _array_reader(read: Reader) -> Reader:
                 values.append(value)
 
     return read_array
-
-
-def named_types(node: Any) -> dict[str, Any]:
-    """Every record, enum and fixed type in a schema, by its name."""
-    found: dict[str, Any] = {}
-    if isinstance(node, list):
-        for branch in node:
-            found |= named_types(branch)
-    elif isinstance(node, dict):
-        if node["type"] in ("record", "enum", "fixed"):
-            found[node["name"]] = node
-        for field in node.get("fields", ()):
-            found |= named_types(field["type"])
-        found |= named_types(node.get("items", ()))
-    return found
-
-
-def _resolved(schema: Any, named: Mapping[str, Any]) -> Any:
-    return named[schema] if isinstance(schema, str) and schema in named else schema

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import polars
 
-from consent.contracts import RecordContract, Schema
+from consent.contracts import RecordContract, Schema, named_types, resolved
 from consent.errors import ConsentError
 
 NONCE_BYTES = 16
@@ -53,33 +54,29 @@ def decode_columns(
             _SYNC,
         )
     )
-    frame = _read(container, names)
+    checked = (place.column for place in _enum_places(record))
+    frame = _read(container, list(dict.fromkeys([*names, *checked])) if names else names)
     boundary = frame.get_column(_BOUNDARY)
     if frame.height != len(bodies) or not (boundary == polars.Series([nonce])).all():
         raise ColumnsUnreadable("rows and bodies do not correspond")
     _check_enums(record, frame)
-    return frame.drop(_BOUNDARY)
-
-
-def enum_symbols(schema: Any) -> tuple[str, ...]:
-    """Symbols of an enum type, of an array of it, or of an optional one; empty for other types."""
-    for branch in schema if isinstance(schema, list) else [schema]:
-        if isinstance(branch, dict):
-            if branch["type"] == "enum":
-                return tuple(branch["symbols"])
-            if branch["type"] == "array":
-                return enum_symbols(branch["items"])
-    return ()
+    return frame.select(names) if names else frame.drop(_BOUNDARY)
 
 
 @cache
 def field_symbols(record: RecordContract) -> dict[str, tuple[str, ...]]:
-    """Symbols of every top-level field of a record that is an enum or holds enums."""
-    named = _named_types(record.schema)
-    found = {
-        field["name"]: enum_symbols(_resolve(field["type"], named))
-        for field in record.schema["fields"]
-    }
+    """Symbols of every top-level field of a record that is an enum, optional or not, or a list."""
+    named = named_types(record.schema)
+
+    def symbols_of(schema: Any) -> tuple[str, ...]:
+        schema = resolved(schema, named)
+        if isinstance(schema, list):
+            return next((found for branch in schema if (found := symbols_of(branch))), ())
+        if isinstance(schema, dict) and schema["type"] == "array":
+            return symbols_of(schema["items"])
+        return tuple(schema["symbols"]) if isinstance(schema, dict) and "symbols" in schema else ()
+
+    found = {field["name"]: symbols_of(field["type"]) for field in record.schema["fields"]}
     return {name: symbols for name, symbols in found.items() if symbols}
 
 
@@ -96,16 +93,50 @@ def _read(container: bytes, names: Sequence[str]) -> polars.DataFrame:
         raise ColumnsUnreadable("the Avro reader gave up") from None
 
 
+@dataclass(frozen=True, slots=True)
+class _EnumPlace:
+    """An enum somewhere in a record: its top-level column, where it is, and its symbols' count."""
+
+    column: str
+    index: polars.Expr
+    symbols: int
+
+
+@cache
+def _enum_places(record: RecordContract) -> tuple[_EnumPlace, ...]:
+    named = named_types(record.schema)
+
+    def places(column: str, schema: Any, value: polars.Expr) -> Iterator[_EnumPlace]:
+        schema = resolved(schema, named)
+        if isinstance(schema, list):
+            for branch in schema:
+                yield from places(column, branch, value)
+        elif isinstance(schema, dict) and schema["type"] == "enum":
+            yield _EnumPlace(column, value, len(schema["symbols"]))
+        elif isinstance(schema, dict) and schema["type"] == "array":
+            yield from places(column, schema["items"], value.explode())
+        elif isinstance(schema, dict) and schema["type"] == "record":
+            for field in schema["fields"]:
+                yield from places(column, field["type"], value.struct.field(field["name"]))
+
+    return tuple(
+        place
+        for field in record.schema["fields"]
+        for place in places(field["name"], field["type"], polars.col(field["name"]))
+    )
+
+
 def _check_enums(record: RecordContract, frame: polars.DataFrame) -> None:
-    for name, symbols in field_symbols(record).items():
-        if name not in frame.columns:
-            continue
-        column = frame.get_column(name)
-        if isinstance(column.dtype, polars.List):
-            column = column.list.explode(keep_nulls=False, empty_as_null=False)
-        low, high = column.min(), column.max()
-        if low is not None and (int(low) < 0 or int(high) >= len(symbols)):  # type: ignore[arg-type]
-            raise ColumnsUnreadable(f"{name} holds an index that no symbol has")
+    """Every index has a symbol, also in columns that nobody asked for: all readers must agree."""
+    places = _enum_places(record)
+    if not places or not frame.height:
+        return
+    bounds = [place.index.min().alias(f"{number}<") for number, place in enumerate(places)]
+    bounds += [place.index.max().alias(f"{number}>") for number, place in enumerate(places)]
+    found = frame.select(bounds).row(0)
+    for place, low, high in zip(places, found[: len(places)], found[len(places) :], strict=True):
+        if low is not None and (low < 0 or high >= place.symbols):
+            raise ColumnsUnreadable(f"{place.column} holds an index that no symbol has")
 
 
 @cache
@@ -131,7 +162,7 @@ def _physical_json(record: RecordContract) -> bytes:
 
     Both are binary identical to what publishers write; the reader knows no arrays of enums.
     """
-    named = _named_types(record.schema)
+    named = named_types(record.schema)
     fields = [
         {"name": field["name"], "type": _physical(field["type"], named)}
         for field in record.schema["fields"]
@@ -142,7 +173,7 @@ def _physical_json(record: RecordContract) -> bytes:
 
 
 def _physical(schema: Any, named: dict[str, Schema]) -> Any:
-    schema = _resolve(schema, named)
+    schema = resolved(schema, named)
     if isinstance(schema, list):
         return [_physical(branch, named) for branch in schema]
     if not isinstance(schema, dict):
@@ -161,30 +192,6 @@ def _physical(schema: Any, named: dict[str, Schema]) -> Any:
     if kind == "fixed":
         return {"type": "fixed", "name": schema["name"], "size": schema["size"]}
     return kind
-
-
-def _resolve(schema: Any, named: dict[str, Schema]) -> Any:
-    return named[schema] if isinstance(schema, str) and schema in named else schema
-
-
-def _named_types(schema: Any) -> dict[str, Schema]:
-    found: dict[str, Schema] = {}
-
-    def walk(node: Any) -> None:
-        if isinstance(node, list):
-            for branch in node:
-                walk(branch)
-        elif isinstance(node, dict):
-            if node["type"] in ("record", "enum", "fixed"):
-                found[node["name"]] = node
-            for field in node.get("fields", ()):
-                walk(field["type"])
-            walk(node.get("items", "null"))
-            if isinstance(node["type"], dict | list):
-                walk(node["type"])
-
-    walk(schema)
-    return found
 
 
 def _long(value: int) -> bytes:

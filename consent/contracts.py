@@ -159,8 +159,11 @@ def fact_schema(name: str, version: int = 1) -> Schema:
 
 
 def parse_schema(schema: Schema) -> Schema:
-    """Parse for fastavro without logical types: numbers stay numbers, faster and lossless."""
-    return cast(Schema, fastavro.parse_schema(without_logical_types(schema), _write_hint=False))
+    """Parse for fastavro without logical types: numbers stay numbers, faster and lossless.
+
+    The result carries fastavro's hint that it is parsed; without it each use would parse it again.
+    """
+    return cast(Schema, fastavro.parse_schema(without_logical_types(schema)))
 
 
 def without_logical_types(schema: Any) -> Any:
@@ -176,6 +179,26 @@ def without_logical_types(schema: Any) -> Any:
             kept["fields"] = [without_logical_types(field) for field in kept["fields"]]
         return kept
     return schema
+
+
+def named_types(schema: Any) -> dict[str, Schema]:
+    """Every record, enum and fixed type in a schema, by its name."""
+    found: dict[str, Schema] = {}
+    if isinstance(schema, list):
+        for branch in schema:
+            found |= named_types(branch)
+    elif isinstance(schema, dict):
+        if schema["type"] in ("record", "enum", "fixed"):
+            found[schema["name"]] = schema
+        for field in schema.get("fields", ()):
+            found |= named_types(field["type"])
+        found |= named_types(schema.get("items", ()))
+    return found
+
+
+def resolved(schema: Any, named: Mapping[str, Schema]) -> Any:
+    """A type, spelled out where it is only named."""
+    return named[schema] if isinstance(schema, str) and schema in named else schema
 
 
 def _record(root: Path, entry: Mapping[str, Any], effects: Mapping[str, Effect]) -> RecordContract:

@@ -5,9 +5,10 @@ For showing what is stored; nothing is left out or added. Never fails on what Av
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from consent.contracts import named_types
 from consent.instants import date_text, instant_text
 
 Schema = Any
@@ -16,7 +17,7 @@ Named = dict[str, Schema]
 
 def document_fields(schema: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """The given fields of a record: times and dates as text, bytes in hexadecimal."""
-    return _record_form(schema, fields, dict(_named_types(schema)))
+    return _record_form(schema, fields, named_types(schema))
 
 
 def _record_form(schema: Schema, fields: Mapping[str, Any], named: Named) -> dict[str, Any]:
@@ -43,15 +44,3 @@ def _form(kind: Schema, value: Any, named: Named) -> Any:
     if kind["type"] == "record":
         return _record_form(kind, value, named)
     return value
-
-
-def _named_types(node: Schema) -> Iterator[tuple[str, Schema]]:
-    if isinstance(node, list):
-        for branch in node:
-            yield from _named_types(branch)
-    elif isinstance(node, Mapping):
-        if node.get("type") == "record":
-            yield node["name"], node
-            for entry in node["fields"]:
-                yield from _named_types(entry["type"])
-        yield from _named_types(node.get("items"))

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import repeat
 from typing import Any, Final
 
 import polars
 
-from consent.avro_values import named_types
+from consent.columns import field_symbols
 from consent.contracts import RecordContract
 from consent.evidence import STATEMENT_FIELDS, element_column
 from consent.facts import derived_states
@@ -123,7 +122,7 @@ def _rows(group: EventGroup, lifter: Lifter, tests: list[bool]) -> Iterable[tupl
             for seller, test in zip(sellers, tests, strict=True)
         ]
     elements = element_column(frame).to_list() if lifter.elements else repeat(0, frame.height)
-    symbols = _symbols(group.record)
+    symbols = field_symbols(group.record)
     columns = [_values(frame.get_column(name), symbols.get(name, ())) for name in lifter.columns]
     return zip(
         group.effective_at,
@@ -133,22 +132,6 @@ def _rows(group: EventGroup, lifter: Lifter, tests: list[bool]) -> Iterable[tupl
         *columns,
         strict=True,
     )
-
-
-@cache
-def _symbols(record: RecordContract) -> dict[str, tuple[str, ...]]:
-    """Symbols of every column that holds enums, or arrays of them."""
-    named = named_types(record.schema)
-
-    def symbols_of(schema: Any) -> tuple[str, ...]:
-        schema = named.get(schema, schema) if isinstance(schema, str) else schema
-        if isinstance(schema, list):
-            return symbols_of(schema[1])
-        if isinstance(schema, dict) and schema["type"] == "array":
-            return symbols_of(schema["items"])
-        return tuple(schema["symbols"]) if "symbols" in schema else ()
-
-    return {field["name"]: symbols_of(field["type"]) for field in record.schema["fields"]}
 
 
 def _values(column: polars.Series, symbols: tuple[str, ...]) -> Iterable[Any]:

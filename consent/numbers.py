@@ -38,13 +38,19 @@ def canonical_number(text: str, region: str | None = None) -> str:
         parsed = phonenumbers.parse(stripped, region)
     except phonenumbers.NumberParseException:
         parsed = None
-    if parsed is None or parsed.extension or not phonenumbers.is_possible_number(parsed):
+    if parsed is None or parsed.extension or not _whole(parsed):
         remedy = "Send E.164: a plus, the country code and the number, e.g. +14155550123"
         if region is None:
             remedy += "; national forms need a default region"
         raise Rejected("NUMBER_INVALID", "number", f"{len(text)} characters", remedy)
     formatted = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
     return str(formatted)
+
+
+def _whole(parsed: phonenumbers.PhoneNumber) -> bool:
+    """False also for a local number without its area code, which many numbers share."""
+    reason = phonenumbers.is_possible_number_with_reason(parsed)
+    return bool(reason == phonenumbers.ValidationResult.IS_POSSIBLE)
 
 
 def region_of(number: str) -> str | None:

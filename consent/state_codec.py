@@ -18,14 +18,13 @@ from consent.avro_values import (
     Reader,
     Writer,
     long_bytes,
-    named_types,
     read_long,
     reader,
     record_reader,
     writer,
 )
 from consent.codec import frame, unframe
-from consent.contracts import contracts
+from consent.contracts import contracts, named_types
 from consent.errors import Unreadable
 from consent.state import (
     AppliedOffset,

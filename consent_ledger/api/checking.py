@@ -26,7 +26,7 @@ from consent.instants import instant_text
 from consent.numbers import canonical_number, region_of
 from consent.partitioning import partition_of
 from consent.privacy import SALT_BYTES
-from consent.reasons import VIEW_STALE, VIEW_UNLOADED, ReasonCatalogue
+from consent.reasons import VIEW_STALE, VIEW_UNLOADED
 from consent.rulebook import Rulebook
 from consent_ledger.adapters.publisher import outgoing
 from consent_ledger.api.authentication import Principal
@@ -46,7 +46,6 @@ from projections.view import SuppressionView, ViewAnswer
 log = structlog.get_logger(__name__)
 
 DECISION_UNRECORDED: Final = "DECISION_UNRECORDED"
-_UNRECORDED_TEXT: Final = "The decision could not be recorded in time, so it may not be used."
 _TEXTS: Final = (
     "seller_id",
     "campaign_id",
@@ -203,7 +202,7 @@ class CallChecker:
         decision = one.decision if usable else _unrecorded(one.decision)
         self._metrics.checks.labels(decision.verdict.lower(), decision.reason or "").inc()
         texts = self._rulebook.reasons
-        reasons = [Reason(code, _text(texts, code)) for code in decision.reasons]
+        reasons = [Reason(code, texts.text(code)) for code in decision.reasons]
         view = one.view
         true_at = None if view.true_at is None else instant_text(view.true_at)
         return CheckAnswer(
@@ -278,10 +277,6 @@ def _unrecorded(decision: Decision) -> Decision:
         obligations=(),
         next_allowed=None,
     )
-
-
-def _text(texts: ReasonCatalogue, code: str) -> str:
-    return _UNRECORDED_TEXT if code == DECISION_UNRECORDED else texts.text(code)
 
 
 def _next_allowed(decision: Decision) -> str | None:

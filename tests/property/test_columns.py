@@ -1,5 +1,6 @@
 """Columnar decoding against decoding one by one."""
 
+import json
 import os
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from consent import codec
 from consent.columns import ColumnsUnreadable, decode_columns, field_symbols
-from consent.contracts import contracts
+from consent.contracts import contracts, named_types, parse_schema
 from consent.evidence import BITS, element_bits, element_column
 from tests.events import event
 
@@ -105,6 +106,25 @@ def test_an_enum_index_without_symbol_is_refused() -> None:
     place = body.index(b"\x0a", 40)
     with pytest.raises(ColumnsUnreadable):
         decode_columns(GRANT, [body[:place] + b"\x7e" + body[place + 1 :]], NONCE)
+
+
+@pytest.mark.parametrize("name", ["source", "modes", "evidence", "other_channels"])
+def test_an_enum_that_nobody_asked_for_is_checked(name: str) -> None:
+    """Wherever an enum stands, its index must have a symbol, whatever columns are wanted."""
+    symbols = {
+        "source": {"source": {"system": "crm", "channel": "BAD", "actor": "CONSUMER"}},
+        "modes": {"modes": ["LIVE", "BAD"]},
+        "evidence": {"evidence": _whole({"signature_method": "BAD"})},
+        "other_channels": {"other_channels": ["BAD"]},
+    }[name]
+    widened = json.loads(json.dumps(GRANT.parsed))
+    for named in named_types(widened).values():
+        if named["type"] == "enum":
+            named["symbols"].append("BAD")
+    body = codec.encode_body(parse_schema(widened), event("ConsentGranted", **symbols))
+    good = codec.encode_body(GRANT.parsed, event("ConsentGranted"))
+    with pytest.raises(ColumnsUnreadable, match=name):
+        decode_columns(GRANT, [good, body], NONCE, ["event_id"])
 
 
 def test_every_field_of_evidence_has_a_bit() -> None:

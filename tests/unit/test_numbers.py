@@ -31,6 +31,12 @@ def test_forms_that_are_not(text: str) -> None:
     assert len(text) < 7 or text not in str(raised.value)
 
 
+def test_a_local_number_without_area_code_is_not_one() -> None:
+    """Seven digits are a number in every area code."""
+    with pytest.raises(Rejected):
+        canonical_number("555-0123", "US")
+
+
 def test_canonical_is_ascii_digits() -> None:
     """Only a plus and 7 to 15 ASCII digits are canonical."""
     assert is_canonical("+14155550123")
