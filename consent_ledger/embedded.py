@@ -185,7 +185,11 @@ def child_specs(settings: Settings) -> tuple[ChildSpec, ...]:
     `settings` are those that `embedded_settings` returned.
     """
     ours = _environment(settings)
-    stores, ledger = ("broker", "clickhouse"), ("broker", "clickhouse", "rebuild")
+    return (*_stores(settings, ours), *_workers(settings, ours))
+
+
+def _stores(settings: Settings, ours: dict[str, str]) -> tuple[ChildSpec, ...]:
+    """What holds the log and the history, and what makes them one again."""
     return (
         ChildSpec(
             name="clickhouse",
@@ -211,35 +215,33 @@ def child_specs(settings: Settings) -> tuple[ChildSpec, ...]:
             argv=_command("rebuild", "--prepare"),
             environment=ours,
             task=True,
-            needs=stores,
+            needs=("broker", "clickhouse"),
             restarts_with=("broker",),
             ready_timeout_ms=3_600_000,
         ),
-        ChildSpec(
-            name="project",
-            argv=_command("worker", "project"),
+    )
+
+
+def _workers(settings: Settings, ours: dict[str, str]) -> tuple[ChildSpec, ...]:
+    """What follows the log, and the API. None of it outlives its broker."""
+
+    def follower(
+        name: str, argv: tuple[str, ...], port: int, stops_before: tuple[str, ...] = ()
+    ) -> ChildSpec:
+        return ChildSpec(
+            name=name,
+            argv=argv,
             environment=ours,
-            probe=_answers(settings.project_port, "/readyz"),
-            needs=ledger,
+            probe=_answers(port, "/readyz"),
+            needs=("broker", "clickhouse", "rebuild"),
             restarts_with=("broker",),
-        ),
-        ChildSpec(
-            name="record",
-            argv=_command("worker", "record"),
-            environment=ours,
-            probe=_answers(settings.record_port, "/readyz"),
-            needs=ledger,
-            restarts_with=("broker",),
-        ),
-        ChildSpec(
-            name="serve",
-            argv=_command("serve"),
-            environment=ours,
-            probe=_answers(settings.serve_port, "/readyz"),
-            needs=ledger,
-            restarts_with=("broker",),
-            stops_before=("project", "record"),
-        ),
+            stops_before=stops_before,
+        )
+
+    return (
+        follower("project", _command("worker", "project"), settings.project_port),
+        follower("record", _command("worker", "record"), settings.record_port),
+        follower("serve", _command("serve"), settings.serve_port, ("project", "record")),
     )
 
 
