@@ -18,6 +18,7 @@ import polars
 from consent.contracts import RecordContract
 from consent.evidence import STATEMENT_FIELDS, element_column
 from consent.intake import BatchReading, EventGroup, RawRecord, UnreadableRecord
+from consent.party_links import party_references
 from consent.privacy import (
     SALT_BYTES,
     commitment,
@@ -229,16 +230,13 @@ def _derived_ends(frame: polars.DataFrame, key: bytes) -> list[bytes]:
 
 
 def _parties(frame: polars.DataFrame, key: bytes) -> list[bytes | None]:
-    none: list[bytes | None] = [None] * frame.height
-    if "evidence" not in frame.columns or frame.schema["evidence"] == polars.Null:
-        return none
-    references = frame.get_column("evidence").struct.field("party_reference")
-    if references.null_count() == frame.height:
-        return none
+    references = party_references(frame)
+    if references is None:
+        return [None] * frame.height
     sellers = frame.get_column("seller_id").to_list()
     return [
         None if reference is None else party_token(key, seller, reference)
-        for seller, reference in zip(sellers, references.to_list(), strict=True)
+        for seller, reference in zip(sellers, references, strict=True)
     ]
 
 

@@ -21,6 +21,7 @@ from consent.facts import derived_states
 from consent.intake import BatchReading, EventGroup, RawRecord
 from consent.lift import Position, place_entries, unreadable_entries
 from consent.lifters import LIFTERS, Entry, Lifter
+from consent.party_links import link_entries, parties_of
 from consent.state import TEST_PREFIX, AppliedOffset
 
 _ALWAYS: Final = ("event_id", "seller_id", "test")
@@ -49,16 +50,20 @@ def needed_columns(record: RecordContract) -> Sequence[str]:
 
 
 def lift_batch(
-    reading: BatchReading, records: Sequence[RawRecord], recorded_at: Sequence[int], log: Log
+    reading: BatchReading,
+    records: Sequence[RawRecord],
+    recorded_at: Sequence[int],
+    log: Log,
+    party_key: bytes,
 ) -> dict[bytes, list[Entry]]:
     """Entries per number, in no order that matters; `applied` of each covers all its records.
 
     Rows that belong to another partition are left out. Numbers of which no record says anything
-    are not in the result.
+    are not in the result. Tokens of parties are made with `party_key`.
     """
     lifted: dict[bytes, list[Entry]] = {}
     last: dict[bytes, tuple[int, int]] = {}
-    for index, key, entries in _lifted_records(reading, records, recorded_at, log):
+    for index, key, entries in _lifted_records(reading, records, recorded_at, log, party_key):
         found = lifted.get(key)
         if found is None:
             lifted[key] = [*entries]
@@ -74,12 +79,16 @@ def lift_batch(
 
 
 def _lifted_records(
-    reading: BatchReading, records: Sequence[RawRecord], recorded_at: Sequence[int], log: Log
+    reading: BatchReading,
+    records: Sequence[RawRecord],
+    recorded_at: Sequence[int],
+    log: Log,
+    party_key: bytes,
 ) -> Iterator[tuple[int, bytes, Sequence[Entry]]]:
     """Index, number and entries of every record that says something."""
     for group in reading.groups:
         indexes = group.indexes
-        for row, entries in lift_group(group):
+        for row, entries in lift_group(group, party_key):
             index = indexes[row]
             key = records[index].key
             if key is not None:
@@ -92,7 +101,7 @@ def _lifted_records(
             yield index, unreadable.number.encode(), unreadable_entries(place)
 
 
-def lift_group(group: EventGroup) -> Iterator[tuple[int, Sequence[Entry]]]:
+def lift_group(group: EventGroup, party_key: bytes) -> Iterator[tuple[int, Sequence[Entry]]]:
     """Row number and entries of every own row that says something."""
     lifter = LIFTERS.get(group.record.name)
     if lifter is None:
@@ -101,6 +110,9 @@ def lift_group(group: EventGroup) -> Iterator[tuple[int, Sequence[Entry]]]:
     tests = frame.get_column("test").to_list()
     places = derived_states(frame)
     placed = any(places)
+    parties = parties_of(group.record.name, frame, party_key)
+    linked = any(parties)
+    sellers = frame.get_column("seller_id").to_list() if linked else ()
     lift = lifter.lift
     foreign = group.foreign
     for row, values in enumerate(_rows(group, lifter, tests)):
@@ -109,6 +121,8 @@ def lift_group(group: EventGroup) -> Iterator[tuple[int, Sequence[Entry]]]:
         entries = lift(values)
         if placed and places[row]:
             entries = [*entries, *place_entries(values[0], tests[row], places[row])]
+        if linked and (party := parties[row]):
+            entries = [*entries, *link_entries(values[0], tests[row], sellers[row], party)]
         if entries:
             yield row, entries
 

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from consent.evidence import element_bits
 from consent.lifters import LIFTERS, Entries, Entry, prefixed
+from consent.party_links import link_entries, party_of
 from consent.privacy import position_bytes
 from consent.state import (
     ANY,
@@ -29,10 +30,14 @@ from consent.state import (
 
 
 class Derived(NamedTuple):
-    """What is known of an event's evidence where the evidence itself is not at hand."""
+    """What is known of an event's evidence where the evidence itself is not at hand.
+
+    `party` is the token under the key of whoever derived it, for a fact the history key.
+    """
 
     elements: int
     states: tuple[str, ...]
+    party: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +57,27 @@ def lift(
     effective_at: int,
     position: Position,
     derived: Derived | None = None,
+    party_key: bytes | None = None,
 ) -> SubjectState:
     """The state that one event of the record type `name` amounts to; EMPTY if it says nothing.
 
     `event` holds the decoded fields, or those of the fact that history keeps; for a fact, which
-    has no evidence, `derived` is given.
+    has no evidence, `derived` is given. Tokens of parties are made with `party_key`; ValueError if
+    it is needed and not given.
     """
     lifter = LIFTERS.get(name)
     if lifter is None:
         return EMPTY
     if derived is None:
-        derived = Derived(element_bits(event), address_states(event))
+        party = party_of(name, event, party_key)
+        derived = Derived(element_bits(event), address_states(event), party)
     test = event["test"]
     seller_id = TEST_PREFIX + event["seller_id"] if test else event["seller_id"]
     values = (event[column] for column in lifter.columns)
     row = (effective_at, event["event_id"], seller_id, derived.elements, *values)
     entries = [*lifter.lift(row), *place_entries(effective_at, test, derived.states)]
+    if derived.party is not None and lifter.links:
+        entries += link_entries(effective_at, test, event["seller_id"], derived.party)
     return state_of(entries, position)
 
 
@@ -82,9 +92,10 @@ def evolve(
     event: Mapping[str, Any],
     effective_at: int,
     position: Position,
+    party_key: bytes | None = None,
 ) -> SubjectState:
     """The state after one more event; the same whatever was folded before or twice."""
-    return merge(state, lift(name, event, effective_at, position))
+    return merge(state, lift(name, event, effective_at, position, party_key=party_key))
 
 
 def state_of(entries: Iterable[Entry], position: Position) -> SubjectState:

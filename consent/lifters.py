@@ -55,12 +55,14 @@ class Lifter:
 
     `lift` takes a row: effective time, event id, seller (with TEST_PREFIX), element bits, then
     the values of `columns`. Enums are words, arrays are tuples or lists of them. `elements` says
-    if it uses the element bits; they may be 0 otherwise.
+    if it uses the element bits; they may be 0 otherwise. `links` says if a party that the event
+    names links the number to it: a request to erase must not link again what it erases.
     """
 
     columns: tuple[str, ...]
     lift: Callable[[Row], Entries]
     elements: bool = False
+    links: bool = True
 
 
 def prefixed(test: bool, name: str) -> str:
@@ -370,10 +372,10 @@ LIFTERS: Final[Mapping[str, Lifter]] = {
         ),
         _call_ended,
     ),
-    "ErasureRequested": Lifter((), _erasure_requested),
-    "ErasureExecuted": Lifter(_columns("cutoff_at cutoffs"), _erasure_executed),
-    "LegalHoldPlaced": Lifter(_columns("hold_id"), _legal_hold_placed),
-    "LegalHoldReleased": Lifter(_columns("hold_id"), _legal_hold_released),
+    "ErasureRequested": Lifter((), _erasure_requested, links=False),
+    "ErasureExecuted": Lifter(_columns("cutoff_at cutoffs"), _erasure_executed, links=False),
+    "LegalHoldPlaced": Lifter(_columns("hold_id"), _legal_hold_placed, links=False),
+    "LegalHoldReleased": Lifter(_columns("hold_id"), _legal_hold_released, links=False),
     "DialDecision": Lifter(
         _columns("verdict permit_id permit_expires_at subject_matter purpose call_mode dial_mode"),
         _dial_decision,

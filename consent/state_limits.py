@@ -3,17 +3,34 @@
 Nobody who publishes properly comes near the limit. But a state that no broker takes would stop its
 whole partition, so the last resort is to say less, and never to permit more: first rehearsals go,
 then everything that permits, and what restricts is drawn together into restrictions of everything.
+Links to other numbers of the person stay, newest first, as far as there is room: by them an opt-out
+reaches those numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from consent.state import ANY, TEST_PREFIX, DncEntry, LegalHold, SubjectState, Withdrawal
+from consent.party_links import PARTY_REF
+from consent.state import (
+    ANY,
+    TEST_PREFIX,
+    Attribute,
+    DncEntry,
+    LegalHold,
+    SubjectState,
+    Withdrawal,
+)
 from consent.state_codec import SECTIONS, decode_state_body, encode_state_body
 
 STATE_BYTES_MAX: Final = 900_000
 """Below the topic's `max.message.bytes`."""
+
+_LINK_OVERHEAD_BYTES: Final = 32
+_VALUE_OVERHEAD_BYTES: Final = 2
+"""No less than an encoded link takes beside its name and its values."""
 
 _NO_EVENT: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -31,7 +48,10 @@ def bounded_body(body: bytes, bytes_max: int = STATE_BYTES_MAX) -> bytes:
         return body
     state = _without_rehearsals(decode_state_body(body))
     body = encode_state_body(state)
-    return body if len(body) <= bytes_max else encode_state_body(_drawn_together(state))
+    if len(body) <= bytes_max:
+        return body
+    drawn = _drawn_together(state)
+    return encode_state_body(replace(drawn, attributes=_links(state, bytes_max // 2)))
 
 
 def _without_rehearsals(state: SubjectState) -> SubjectState:
@@ -68,6 +88,20 @@ def _drawn_together(state: SubjectState) -> SubjectState:
         erased=state.erased,
         applied=state.applied,
     )
+
+
+def _links(state: SubjectState, bytes_max: int) -> Mapping[str, Attribute]:
+    """Real links to a person's other numbers, the newest ones that fit."""
+    kept: dict[str, Attribute] = {}
+    room = bytes_max
+    links = (item for item in state.attributes.items() if item[0].startswith(PARTY_REF))
+    for name, link in sorted(links, key=lambda item: (item[1], item[0]), reverse=True):
+        room -= _LINK_OVERHEAD_BYTES + len(name.encode())
+        room -= sum(len(value) + _VALUE_OVERHEAD_BYTES for value in link.values)
+        if room < 0:
+            break
+        kept[name] = link
+    return kept
 
 
 def _stamps(state: SubjectState) -> list[tuple[int, str]]:

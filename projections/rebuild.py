@@ -41,8 +41,8 @@ States = dict[bytes, bytes]
 class RebuildConfig:
     """Where to write. `partitions` is the count of every number-keyed topic.
 
-    `suppression_key` names the states of erased people. `options` are aiokafka's security
-    arguments; `nonce` is 16 random bytes of this process.
+    `suppression_key` names the states of erased people, and parties. `options` are aiokafka's
+    security arguments; `nonce` is 16 random bytes of this process.
     """
 
     bootstrap: str
@@ -140,7 +140,9 @@ class _Folding:
             where = _place(records[problem.index].position)
             log.error("stored_record_unreadable", reason=problem.reason, **where)
         log_partition = Log(place.topic, place.log_id, place.partition)
-        for key, entries in lift_batch(reading, records, recorded_at, log_partition).items():
+        party_key = self._config.suppression_key
+        lifted = lift_batch(reading, records, recorded_at, log_partition, party_key)
+        for key, entries in lifted.items():
             if home == self._partition:
                 self.states[key] = apply_entries(self.states.get(key), entries)
             else:

@@ -196,7 +196,9 @@ class SuppressionProjection:
             recorded_at = [record.timestamp * 1000 for record in batch.records]
             reading = read_batch(batch.records, origin, self._settings.nonce, needed_columns)
             await self._send_elsewhere(source, batch.records, recorded_at, reading)
-            lifted = lift_batch(reading, batch.records, recorded_at, source)
+            lifted = lift_batch(
+                reading, batch.records, recorded_at, source, self._settings.keys.suppression
+            )
             changed = fold_batch(partition.store, lifted, self._token_key)
             self._metrics.fold_seconds.observe(time.perf_counter() - started)
             partition.positions[batch.topic] = batch.offset_next

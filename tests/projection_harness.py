@@ -197,7 +197,8 @@ async def fold_of_log(broker: Broker) -> dict[bytes, SubjectState]:
             place = Position(
                 topic, ids[topic], record.partition, record.offset, record.timestamp * 1000
             )
-            state = lift(contract.name, fields, fields["occurred_at"], place)
+            at = fields["occurred_at"]
+            state = lift(contract.name, fields, at, place, party_key=KEYS.suppression)
             if state is not EMPTY:
                 states[record.key] = merge(states.get(record.key, EMPTY), state)
     return states

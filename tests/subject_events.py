@@ -19,6 +19,7 @@ from tests.strategies import random_event
 
 NUMBER = "+14155550123"
 BASE_US = 1_790_000_000_000_000
+PARTY_KEY = b"p" * 32
 LOG_IDS = tuple(bytes([log]) * 16 for log in range(12))
 
 
@@ -38,7 +39,7 @@ class PlacedEvent:
 
     def lifted(self) -> SubjectState:
         """The state that the event alone amounts to."""
-        return lift(self.name, self.fields, self.effective_at, self.position)
+        return lift(self.name, self.fields, self.effective_at, self.position, party_key=PARTY_KEY)
 
 
 def number_keyed_records() -> tuple[RecordContract, ...]:
@@ -69,6 +70,8 @@ def placed_event(
             "country": "US",
             "subdivision": chance.choice(["TX", "ny", "not a code"]),
         }
+    if fields["evidence"] is not None and chance.random() < 0.5:
+        fields["evidence"]["party_reference"] = chance.choice(["ann", "ann", "bob", "", " "])
     if "cutoff_at" in fields:
         fields["cutoff_at"] = BASE_US + chance.randrange(instants) - 2
     offset = chance.randrange(100)

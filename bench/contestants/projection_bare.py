@@ -19,7 +19,7 @@ async def main() -> None:
     """Read the topic once and fold it."""
     task = given_task()
     progress = Progress()
-    nonce = os.urandom(16)
+    nonce, party_key = os.urandom(16), os.urandom(32)
     states: dict[bytes, bytes] = {}
     consumer = AIOKafkaConsumer(
         task.topic,
@@ -37,7 +37,8 @@ async def main() -> None:
             reading = read_batch(records, origin, nonce, needed_columns)
             recorded_at = [record.timestamp * 1000 for record in records]
             log = Log(place.topic, LOG_ID, place.partition)
-            for number, entries in lift_batch(reading, records, recorded_at, log).items():
+            lifted = lift_batch(reading, records, recorded_at, log, party_key)
+            for number, entries in lifted.items():
                 states[number] = apply_entries(states.get(number), entries)
             progress.add(len(records))
     await consumer.stop()

@@ -68,7 +68,7 @@ def test_a_valid_example_about_a_number_lifts(example: Example) -> None:
     """An event about a number becomes a state, unless it is one that says nothing about calls."""
     fields = example.fields()
     position = Position(example.record.topic, LOG_ID, 0, 0, fields["occurred_at"])
-    state = lift(example.record.name, fields, fields["occurred_at"], position)
+    state = lift(example.record.name, fields, fields["occurred_at"], position, party_key=b"p" * 32)
     assert (state is EMPTY) == (str(example) in SAYS_NOTHING)
 
 

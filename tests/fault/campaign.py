@@ -81,7 +81,7 @@ class Campaign:
         self._chance = random.Random(findings.seed)
         self._log_ids = deployment.log_ids()
         self._accepted = Accepted()
-        self._reference = Reference(PARTITIONS, self._log_ids)
+        self._reference = Reference(PARTITIONS, self._log_ids, deployment.keys.suppression)
         self._watch = ViewWatch(findings)
         self._load = Load(
             EventMaker(findings.seed, PARTITIONS),
@@ -89,6 +89,7 @@ class Campaign:
             self._log_ids,
             folder / "accepted.jsonl",
             self._watch.accepted,
+            deployment.keys.suppression,
         )
         self._view = self._new_view()
         self._faults = Faults(deployment)

@@ -237,12 +237,14 @@ class Load:
         log_ids: Mapping[str, bytes],
         journal: Path,
         restriction: AcceptedRestriction,
+        party_key: bytes,
     ) -> None:
         self.recent: deque[str] = deque(maxlen=300)
         self.refused = 0
         self._maker = maker
         self._accepted = accepted
         self._log_ids = log_ids
+        self._party_key = party_key
         self._journal_path = journal
         self._restriction = restriction
         self._stopping = False
@@ -310,7 +312,8 @@ class Load:
         if fields is None:
             says = lift_unreadable(position)
         else:
-            says = lift(name, fields, at if ahead else fields["occurred_at"], position)
+            at = at if ahead else fields["occurred_at"]
+            says = lift(name, fields, at, position, party_key=self._party_key)
         if says is not EMPTY:
             number = draft.key.decode()
             self._restriction(number, acknowledged_at, says)

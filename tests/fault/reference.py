@@ -102,8 +102,11 @@ class Accepted:
 class Reference:
     """Everything that follows from the log alone, up to where it was read."""
 
-    def __init__(self, keyed_partitions: int, log_ids: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, keyed_partitions: int, log_ids: Mapping[str, bytes], party_key: bytes
+    ) -> None:
         self.log_ids = log_ids
+        self._party_key = party_key
         self.states: dict[bytes, SubjectState] = {}
         self.events: dict[Place, array[int]] = {}
         self.contents: dict[Place, array[int]] = {}
@@ -171,7 +174,8 @@ class Reference:
             events[index] = fingerprint(fields["event_id"])
             if row not in group.foreign and contract.has_number:
                 position = self._position(place, records[index])
-                said = lift(contract.name, fields, group.effective_at[row], position)
+                at = group.effective_at[row]
+                said = lift(contract.name, fields, at, position, party_key=self._party_key)
                 self._merge(fields["number"].encode(), said)
 
     def _fold_unreadable(self, place: Place, records: Sequence[Any], reading: BatchReading) -> None:

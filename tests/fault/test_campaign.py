@@ -319,7 +319,7 @@ def test_the_reference_folds_and_follows_forwards() -> None:
     """Readable events are folded, an unreadable opt-out withdraws all, and what is in the wrong
     partition is not folded but must appear again as a forward.
     """
-    reference = Reference(2, {TOPIC: LOG_ID})
+    reference = Reference(2, {TOPIC: LOG_ID}, KEYS.suppression)
     key = NUMBER.encode()
     home = partition_of(key, 2)
     good = raw("ConsentWithdrawn", 0, number=NUMBER)
@@ -340,7 +340,7 @@ def test_the_reference_folds_and_follows_forwards() -> None:
 
 def test_the_reference_does_not_skip() -> None:
     """A record that is missing in what was read can't pass unnoticed."""
-    reference = Reference(2, {TOPIC: LOG_ID})
+    reference = Reference(2, {TOPIC: LOG_ID}, KEYS.suppression)
     with pytest.raises(RuntimeError, match="jumps from 0 to 1"):
         reference.take(PLACE, [raw("ConsentWithdrawn", 1)])
 

@@ -131,7 +131,9 @@ def folded(logs: Logs) -> Bodies:
         place = Origin(origin.topic, origin.partition, PARTITIONS)
         reading = read_batch(records, place, NONCE, needed_columns)
         log = Log(origin.topic, origin.log_id, origin.partition)
-        for key, entries in lift_batch(reading, records, recorded_at, log).items():
+        for key, entries in lift_batch(
+            reading, records, recorded_at, log, KEYS.suppression
+        ).items():
             states[key] = apply_entries(states.get(key), entries)
         for forward in reading.forwards:
             _fold_forwarded(origin, forward.key, forward.value, records[forward.index], states)
@@ -149,7 +151,8 @@ def _fold_forwarded(
     moved = [Raw(record.offset, record.timestamp, key, value)]
     reading = read_batch(moved, Origin(origin.topic, home, PARTITIONS), NONCE, needed_columns)
     log = Log(origin.topic, origin.log_id, home)
-    for entries in lift_batch(reading, moved, [record.timestamp * 1000], log).values():
+    recorded_at = [record.timestamp * 1000]
+    for entries in lift_batch(reading, moved, recorded_at, log, KEYS.suppression).values():
         said = [entry for entry in entries if entry[0] != "applied"]
         states[key] = apply_entries(states.get(key), said)
 

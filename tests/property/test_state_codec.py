@@ -24,6 +24,7 @@ from tests.strategies import raw_of
 from tests.subject_events import (
     BASE_US,
     LOG_IDS,
+    PARTY_KEY,
     PlacedEvent,
     crowded_events,
     fold,
@@ -102,7 +103,7 @@ def test_folding_a_batch_is_folding_its_events(
         recorded_at = [record.timestamp * 1000 for record in records]
         reading = read_batch(records, Origin(topic, 0, 1), b"n" * 16, needed_columns)
         refused = {unreadable.index for unreadable in reading.unreadable}
-        for entries in lift_batch(reading, records, recorded_at, log).values():
+        for entries in lift_batch(reading, records, recorded_at, log, PARTY_KEY).values():
             body = apply_entries(body, entries)
         for offset, event in enumerate(found):
             if offset in refused:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent.state import DncEntry, LegalHold, SubjectState, Withdrawal, merge
+from consent.party_links import PARTY_REF
+from consent.state import Attribute, DncEntry, LegalHold, SubjectState, Withdrawal, merge
 from consent.state_codec import decode_state_body, encode_state_body
 from consent.state_limits import OVERFLOW, STATE_BYTES_MAX, bounded_body
 from tests.subject_events import PlacedEvent, fold, placed_events, states
@@ -37,8 +38,15 @@ def test_a_bounded_state_never_permits_more(events: list[PlacedEvent], bytes_max
     assert cut.erased == state.erased
     assert cut.applied == state.applied
     assert cut.grants.items() <= state.grants.items()
+    assert all(cut.attributes.get(name) == link for name, link in newest_links(state, bytes_max))
     if any(hold.held for key, hold in state.legal_holds.items() if not key.startswith("test:")):
         assert any(hold.held for hold in cut.legal_holds.values())
+
+
+def newest_links(state: SubjectState, bytes_max: int) -> list[tuple[str, Attribute]]:
+    """The newest real link of a state, if there is ample room for it."""
+    links = [item for item in state.attributes.items() if item[0].startswith(PARTY_REF)]
+    return sorted(links, key=lambda item: (item[1], item[0]))[-1:] if bytes_max > 500 else []
 
 
 @settings(max_examples=100, deadline=None)
@@ -65,10 +73,16 @@ def test_a_flood_of_sellers_fits_in_a_record() -> None:
         },
         legal_holds={f"hold-{n}": LegalHold(n, True) for n in range(10_000)},
     )
+    link = Attribute(3, ("0f" * 16,))
+    links = {f"{PARTY_REF}seller-{n}": Attribute(n % 5_000, ("0f" * 16,)) for n in range(20_000)}
+    flooded = encode_state_body(replace(state, attributes=links))
+    assert STATE_BYTES_MAX // 3 < len(bounded_body(flooded)) < STATE_BYTES_MAX
+    state = replace(state, attributes={f"{PARTY_REF}acme": link})
     body = encode_state_body(state)
     assert len(body) > STATE_BYTES_MAX
     cut = bounded_body(body)
     assert len(cut) < 1_000
     assert decode_state_body(cut).withdrawals["*", "*", "*", "*"].at == 9_999
     assert decode_state_body(cut).dnc["*", "INTERNAL", OVERFLOW].whole_party
-    assert replace(decode_state_body(cut), withdrawals={}, dnc={}, legal_holds={}) == SubjectState()
+    left = replace(decode_state_body(cut), withdrawals={}, dnc={}, legal_holds={})
+    assert left == SubjectState(attributes=state.attributes)
