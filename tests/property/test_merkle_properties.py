@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,7 +138,7 @@ def test_a_tree_grows_the_same_however_it_is_fed(cuts: list[int], leaves: list[b
     hashes = leaf_hashes(leaves)
     tree = CompactTree()
     edges = sorted({min(cut, len(hashes)) for cut in cuts} | {0, len(hashes)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         tree = tree.extended(hashes[start:end])
     assert tree.size == len(leaves)
     assert tree.root == naive_root(leaves)
