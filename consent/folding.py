@@ -21,7 +21,7 @@ from consent.facts import derived_states
 from consent.intake import BatchReading, EventGroup, RawRecord
 from consent.lift import Position, place_entries, unreadable_entries
 from consent.lifters import LIFTERS, Entry, Lifter
-from consent.party_links import link_entries, parties_of
+from consent.party_links import link_entries, named_parties
 from consent.state import TEST_PREFIX, AppliedOffset
 
 _ALWAYS: Final = ("event_id", "seller_id", "test")
@@ -110,7 +110,7 @@ def lift_group(group: EventGroup, party_key: bytes) -> Iterator[tuple[int, Seque
     tests = frame.get_column("test").to_list()
     places = derived_states(frame)
     placed = any(places)
-    parties = parties_of(group.record.name, frame, party_key)
+    parties = named_parties(group.record.name, frame, party_key)
     linked = any(parties)
     sellers = frame.get_column("seller_id").to_list() if linked else ()
     lift = lifter.lift

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from consent.evidence import element_bits
 from consent.lifters import LIFTERS, Entries, Entry, prefixed
-from consent.party_links import link_entries, party_of
+from consent.party_links import link_entries, named_party
 from consent.privacy import position_bytes
 from consent.state import (
     ANY,
@@ -69,7 +69,7 @@ def lift(
     if lifter is None:
         return EMPTY
     if derived is None:
-        party = party_of(name, event, party_key)
+        party = named_party(name, event, party_key)
         derived = Derived(element_bits(event), address_states(event), party)
     test = event["test"]
     seller_id = TEST_PREFIX + event["seller_id"] if test else event["seller_id"]

@@ -16,14 +16,23 @@ import polars
 
 from consent.lifters import LIFTERS, Entries, prefixed
 from consent.privacy import party_token
-from consent.state import ANY, Attribute, SubjectState
+from consent.state import ANY, TEST_PREFIX, Attribute, SubjectState
 
 PARTY_REF: Final = "party_ref:"
 """Before the seller, in the name of the attribute that holds a link's token as hex."""
 
 
+_TEST_PARTY_REF: Final = TEST_PREFIX + PARTY_REF
+
+Party = bytes
+"""A token as numbers are grouped by it; those of rehearsals begin with TEST_PREFIX."""
+
+
+_NO_PARTIES: Final[frozenset[Party]] = frozenset()
+
+
 @lru_cache(maxsize=1 << 14)
-def link_names(seller_id: str, test: bool = False) -> tuple[str, str]:
+def _link_names(seller_id: str, test: bool) -> tuple[str, str]:
     """Attributes whose links count for a seller: its own, and those stated for every seller."""
     return prefixed(test, PARTY_REF + seller_id), prefixed(test, PARTY_REF + ANY)
 
@@ -34,18 +43,25 @@ def link_entries(at: int, test: bool, seller_id: str, token: bytes) -> Entries:
     return (("attributes", name, Attribute(at, (token.hex(),))),)
 
 
-def link_tokens(state: SubjectState, seller_id: str, test: bool = False) -> tuple[str, ...]:
-    """Tokens, as hex, by which a number is linked to others as this seller knows; sorted."""
-    found = {
-        token
-        for name in link_names(seller_id, test)
-        if name in state.attributes
-        for token in state.attributes[name].values
-    }
-    return tuple(sorted(found))
+def parties_for(state: SubjectState, seller_id: str, test: bool = False) -> frozenset[Party]:
+    """Parties that a number belongs to as far as this seller knows."""
+    attributes = state.attributes
+    names = [name for name in _link_names(seller_id, test) if name in attributes]
+    return parties_in({name: attributes[name] for name in names}) if names else _NO_PARTIES
 
 
-def party_of(name: str, event: Mapping[str, Any], key: bytes | None) -> bytes | None:
+def parties_in(attributes: Mapping[str, Attribute]) -> frozenset[Party]:
+    """Parties that a number's attributes link it to, whoever knows of it."""
+    found = set()
+    for name, attribute in attributes.items():
+        if name.startswith(PARTY_REF):
+            found.update(attribute.values)
+        elif name.startswith(_TEST_PARTY_REF):
+            found.update(TEST_PREFIX + value for value in attribute.values)
+    return frozenset(value.encode() for value in found)
+
+
+def named_party(name: str, event: Mapping[str, Any], key: bytes | None) -> bytes | None:
     """Token of the party that one event names; ValueError if it names one and there is no key."""
     reference = (event.get("evidence") or {}).get("party_reference")
     if not LIFTERS[name].links or not _refers(reference):
@@ -55,8 +71,8 @@ def party_of(name: str, event: Mapping[str, Any], key: bytes | None) -> bytes | 
     return party_token(key, event["seller_id"], str(reference))
 
 
-def parties_of(name: str, frame: polars.DataFrame, key: bytes) -> list[bytes | None]:
-    """`party_of` of every row of a frame of events of one type."""
+def named_parties(name: str, frame: polars.DataFrame, key: bytes) -> list[bytes | None]:
+    """`named_party` of every row of a frame of events of one type."""
     none: list[bytes | None] = [None] * frame.height
     references = party_references(frame)
     if references is None or not LIFTERS[name].links:

@@ -7,13 +7,13 @@ unless those are equal. Where an erasure is involved, the states are decoded and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from consent.avro_values import long_bytes, read_long, time_bytes
 from consent.errors import Unreadable
 from consent.lifters import Entry
-from consent.state import ATTEMPTS_MAX, EMPTY, LOG_IDS_MAX, SubjectState, merge
+from consent.state import ATTEMPTS_MAX, EMPTY, LOG_IDS_MAX, Attribute, SubjectState, merge
 from consent.state_codec import (
     ERASED,
     NO_ENTRY,
@@ -108,6 +108,16 @@ def is_erased(body: bytes) -> bool:
 def check_body(body: bytes) -> None:
     """Unreadable if the bytes are not divided as a state is; entries are not looked into."""
     _split(body)
+
+
+def attributes_of(body: bytes) -> Mapping[str, Attribute]:
+    """The attributes of an encoded state, without a look at the rest of it."""
+    sections = _split(body)
+    if sections is None:
+        return decode_state_body(body).attributes
+    read = section_codec("attributes").read
+    found = (read(entry, 0) for entry in _entries(sections[_ATTRIBUTES]))
+    return {name: attribute for name, attribute, _end in found}
 
 
 def _joined(sections: list[bytes], added: list[tuple[int, bytes, bytes]]) -> bytes:

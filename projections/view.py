@@ -16,7 +16,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Final
 
 import structlog
@@ -27,12 +26,29 @@ from aiokafka.structs import TopicPartition
 from consent.contracts import contracts
 from consent.errors import ConsentError, Corrupt
 from consent.partitioning import partition_of
-from consent.state import EMPTY, SubjectState, merge
-from consent.state_codec import decode_state_body
+from consent.party_links import parties_for
 from projections.consumer_stop import stop_consumer
 from projections.suppression_fold import TokenKey, token_key_of
 from projections.suppression_log import TOPIC
+from projections.view_answer import (
+    Freshness,
+    LinkedState,
+    PartitionAge,
+    PartitionStatus,
+    ViewAnswer,
+)
+from projections.view_links import linked_states, party_size, worst_age
 from projections.view_partition import PartitionView
+
+__all__ = [
+    "Freshness",
+    "LinkedState",
+    "PartitionAge",
+    "PartitionStatus",
+    "SuppressionView",
+    "ViewAnswer",
+    "ViewConfig",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -42,56 +58,14 @@ _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 5.0
 
 
-class Freshness(Enum):
-    """If a look-up may be relied on."""
-
-    FRESH = "fresh"
-    STALE = "stale"
-    UNLOADED = "unloaded"
-
-    @property
-    def stale(self) -> bool:
-        """True if what is shown may be too old."""
-        return self is Freshness.STALE
-
-    @property
-    def unloaded(self) -> bool:
-        """True if the partition was not read to its end yet."""
-        return self is Freshness.UNLOADED
-
-
-@dataclass(frozen=True, slots=True)
-class ViewAnswer:
-    """What is known of a number. `true_at` (µs) and `age_ms` are None before any watermark.
-
-    EMPTY in a fresh partition means that nothing was ever said about the number.
-    """
-
-    state: SubjectState
-    freshness: Freshness
-    partition: int
-    true_at: int | None
-    age_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionStatus:
-    """One partition, for readiness and metrics."""
-
-    partition: int
-    freshness: Freshness
-    true_at: int | None
-    age_ms: int | None
-    keys: int
-
-
 @dataclass(frozen=True, slots=True)
 class ViewConfig:
     """How the topic is followed.
 
     `partitions` is the count of every number-keyed topic. `log_ids` gives the UUIDs of topics; they
     are compared every `log_check_ms`, and a topic that was made anew is loaded anew. `options` are
-    aiokafka's security arguments.
+    aiokafka's security arguments. Of a party with more than `party_numbers_max` numbers none is
+    looked at, and the answer says so.
     """
 
     bootstrap: str
@@ -101,6 +75,7 @@ class ViewConfig:
     client_id: str = "consent-ledger-view"
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     view_max_age_ms: int = 5_000
+    party_numbers_max: int = 64
     clock_offset_max_ms: int = 500
     log_check_ms: int = 5_000
     fetch_wait_ms: int = 100
@@ -138,12 +113,31 @@ class SuppressionView:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def look_up(self, number: str) -> ViewAnswer:
-        """What is known of a canonical number, and whether it may be relied on; never waits."""
+    def look_up(self, number: str, seller_id: str | None = None, test: bool = False) -> ViewAnswer:
+        """What is known of a canonical number, and whether it may be relied on; never waits.
+
+        The person's other numbers are looked up too, those that `seller_id` knows of, or of whom
+        it rehearses with (`test`); a decision about a call needs them. Without a seller the answer
+        is about the number alone.
+        """
         key = number.encode("ascii")
         view = self._partitions[partition_of(key, self._config.partitions)]
-        freshness, true_at, age_ms = self._freshness(view)
-        return ViewAnswer(self._state(view, key), freshness, view.number, true_at, age_ms)
+        age, state = self._age(view), view.state_of(key)
+        parties = parties_for(state, seller_id, test) if seller_id and state.attributes else ()
+        if not parties:
+            return ViewAnswer(state, age.freshness, view.number, age.true_at, age.age_ms)
+        worst = worst_age([self._age(one) for one in self._partitions])
+        too_large = party_size(self._partitions, parties) > self._config.party_numbers_max
+        return ViewAnswer(
+            state,
+            worst.freshness,
+            view.number,
+            worst.true_at,
+            worst.age_ms,
+            () if too_large else linked_states(self._partitions, parties, key, self._age),
+            too_large,
+            worst.partition,
+        )
 
     @property
     def loaded(self) -> bool:
@@ -153,8 +147,16 @@ class SuppressionView:
     def status(self) -> list[PartitionStatus]:
         """Every partition, in order."""
         return [
-            PartitionStatus(view.number, *self._freshness(view), len(view.bodies))
+            PartitionStatus(
+                view.number,
+                age.freshness,
+                age.true_at,
+                age.age_ms,
+                len(view.bodies),
+                len(view.parties),
+            )
             for view in self._partitions
+            for age in (self._age(view),)
         ]
 
     async def wait_until(self, topic: str, partition: int, offset: int) -> None:
@@ -179,27 +181,20 @@ class SuppressionView:
         applied = self._partitions[partition].applied.get((topic, log_id))
         return applied is not None and applied.offset_last >= offset
 
-    def _state(self, view: PartitionView, key: bytes) -> SubjectState:
-        body = view.bodies.get(key)
-        state = EMPTY if body is None else decode_state_body(body)
-        if view.any_erased:
-            erased = view.bodies.get(self._token_key(key))
-            if erased is not None:
-                state = merge(state, decode_state_body(erased))
-        return state
-
-    def _freshness(self, view: PartitionView) -> tuple[Freshness, int | None, int | None]:
+    def _age(self, view: PartitionView) -> PartitionAge:
         true_at = view.true_at
+        unloaded = self._failed or not view.loaded
         if true_at is None:
-            unloaded = self._failed or not view.loaded
-            return Freshness.UNLOADED if unloaded else Freshness.STALE, None, None
+            freshness = Freshness.UNLOADED if unloaded else Freshness.STALE
+            return PartitionAge(view.number, freshness, None, None)
         age_ms = (self._clock_us() - true_at) // 1000
-        if self._failed or not view.loaded:
-            return Freshness.UNLOADED, true_at, age_ms
+        if unloaded:
+            return PartitionAge(view.number, Freshness.UNLOADED, true_at, age_ms)
         offset_max_ms = self._config.clock_offset_max_ms
         in_time = -offset_max_ms <= age_ms <= self._config.view_max_age_ms
         fresh = in_time and view.clocks_agree(offset_max_ms)
-        return Freshness.FRESH if fresh else Freshness.STALE, true_at, age_ms
+        freshness = Freshness.FRESH if fresh else Freshness.STALE
+        return PartitionAge(view.number, freshness, true_at, age_ms)
 
     def _unloaded(self) -> list[PartitionView]:
         return [PartitionView(number, self._token_key) for number in range(self._config.partitions)]

@@ -12,9 +12,10 @@ from aiokafka.structs import ConsumerRecord
 from consent.codec import unframe
 from consent.contracts import contracts
 from consent.errors import Unreadable
-from consent.state import AppliedOffset, merge_applied
+from consent.state import EMPTY, AppliedOffset, SubjectState, merge, merge_applied
 from consent.state_bytes import check_body, merge_bodies
-from consent.state_codec import STATE, decode_watermark
+from consent.state_codec import STATE, decode_state_body, decode_watermark
+from projections.party_index import PartyIndex
 from projections.suppression_fold import SuppressionRecordUnknown, TokenKey
 from projections.suppression_store import ERASED_PREFIX, WATERMARK_PREFIX
 
@@ -26,7 +27,7 @@ what is above it is time on the way."""
 
 @dataclass(slots=True, eq=False)
 class PartitionView:
-    """Encoded states by key, and what the watermarks said.
+    """Encoded states by key, which of them are linked to a party, and what the watermarks said.
 
     `true_at` (µs) is that of the last watermark, None before the first. `loaded`: it was read to
     its end once. `offset_next` is where to go on reading.
@@ -40,6 +41,7 @@ class PartitionView:
     loaded: bool = False
     true_at: int | None = None
     applied: Mapping[tuple[str, bytes], AppliedOffset] = field(default_factory=dict)
+    parties: PartyIndex = field(default_factory=PartyIndex)
     _own_delays_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_DELAYS_MAX))
     _writer_delays_ms: deque[int] = field(default_factory=lambda: deque(maxlen=_DELAYS_MAX))
 
@@ -63,7 +65,9 @@ class PartitionView:
                     held = bodies.get(key)
                     if held is None:
                         check_body(body)
-                    bodies[key] = body if held is None else merge_bodies(held, body)
+                    merged = body if held is None else merge_bodies(held, body)
+                    bodies[key] = merged
+                    self.parties.changed(key, held, merged)
                     if key.startswith(ERASED_PREFIX):
                         self.any_erased = True
             except Unreadable as problem:
@@ -81,6 +85,21 @@ class PartitionView:
             return False
         return not self._writer_delays_ms or abs(min(self._writer_delays_ms)) <= offset_max_ms
 
+    def home_of(self, key: bytes) -> bytes:
+        """Where the state of a key is: the token of a number that was erased, else the key."""
+        if self.any_erased and not key.startswith(ERASED_PREFIX):
+            token = self.token_key(key)
+            if token in self.bodies:
+                return token
+        return key
+
+    def state_of(self, key: bytes) -> SubjectState:
+        """What is known of a key, a number's or an erased number's; EMPTY if nothing is."""
+        body = self.bodies.get(key)
+        state = EMPTY if body is None else decode_state_body(body)
+        home = self.home_of(key)
+        return state if home == key else merge(state, decode_state_body(self.bodies[home]))
+
     def _watermark(self, record: ConsumerRecord, now_ms: int) -> None:
         if record.value is None:
             return
@@ -95,4 +114,4 @@ class PartitionView:
     def _tombstone(self, key: bytes) -> None:
         """The state has moved under the number's token, whose record came before."""
         if self.token_key(key) in self.bodies:
-            self.bodies.pop(key, None)
+            self.parties.changed(key, self.bodies.pop(key, None), None)

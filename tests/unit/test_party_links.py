@@ -11,7 +11,7 @@ from consent.contracts import contracts
 from consent.folding import Log, lift_batch, needed_columns
 from consent.intake import Origin, read_batch
 from consent.lift import Derived, Position, evolve, lift
-from consent.party_links import link_tokens
+from consent.party_links import parties_for
 from consent.privacy import party_token
 from consent.state import EMPTY, SubjectState, merge
 from consent.state_bytes import apply_entries
@@ -43,39 +43,39 @@ def linked(*events: dict[str, Any], name: str = "NumberAttributesRecorded") -> S
     return state
 
 
-def token(reference: str, seller: str = "acme") -> str:
-    """As it is in a state."""
-    return party_token(KEY, seller, reference).hex()
+def party(reference: str, seller: str = "acme", prefix: str = "") -> bytes:
+    """As numbers are grouped by it."""
+    return f"{prefix}{party_token(KEY, seller, reference).hex()}".encode()
 
 
 def test_a_reference_links_for_its_seller_only() -> None:
     """Another seller, or a rehearsal, does not know it; its clear text is nowhere."""
     state = linked(linking("ann", number=NUMBER))
-    assert link_tokens(state, "acme") == (token("ann"),)
-    assert link_tokens(state, "globex") == link_tokens(state, "acme", test=True) == ()
+    assert parties_for(state, "acme") == {party("ann")}
+    assert not parties_for(state, "globex") and not parties_for(state, "acme", test=True)
     assert b"ann" not in encode_state(state) and NUMBER.encode() not in encode_state(state)
 
 
 def test_a_rehearsed_link_is_known_to_rehearsals_only() -> None:
     """It lives under a name of its own."""
     state = linked(linking("ann", test=True))
-    assert link_tokens(state, "acme") == ()
-    assert link_tokens(state, "acme", test=True) == (token("ann"),)
+    assert not parties_for(state, "acme")
+    assert parties_for(state, "acme", test=True) == {party("ann", prefix="test:")}
 
 
 def test_what_is_stated_for_every_seller_counts_for_each() -> None:
     """Beside what a seller states itself."""
     state = linked(linking("ann"), linking("p-1", seller_id="*"))
-    assert link_tokens(state, "acme") == tuple(sorted((token("ann"), token("p-1", "*"))))
-    assert link_tokens(state, "globex") == (token("p-1", "*"),)
+    assert parties_for(state, "acme") == {party("ann"), party("p-1", "*")}
+    assert parties_for(state, "globex") == {party("p-1", "*")}
 
 
 def test_the_newest_reference_of_a_seller_counts() -> None:
     """A number that changed hands leaves its former party; at one instant both count."""
     first, second = linking("ann", occurred_at=NOW_US), linking("bob", occurred_at=NOW_US + 1)
-    assert link_tokens(linked(second, first), "acme") == (token("bob"),)
+    assert parties_for(linked(second, first), "acme") == {party("bob")}
     same = linking("bob", occurred_at=NOW_US)
-    assert set(link_tokens(linked(first, same), "acme")) == {token("ann"), token("bob")}
+    assert parties_for(linked(first, same), "acme") == {party("ann"), party("bob")}
 
 
 @pytest.mark.parametrize("reference", [None, "", "  "])
@@ -89,7 +89,7 @@ def test_no_reference_links_nothing(reference: str | None) -> None:
 def test_any_event_about_a_number_links_it() -> None:
     """Also one that says nothing else."""
     state = linked(linking("ann", "CallEnded"), name="CallEnded")
-    assert link_tokens(state, "acme") == (token("ann"),)
+    assert parties_for(state, "acme") == {party("ann")}
 
 
 def test_a_key_is_needed_for_a_reference() -> None:
@@ -103,7 +103,7 @@ def test_a_fact_brings_its_own_token() -> None:
     fields = event("NumberAttributesRecorded")
     derived = Derived(0, (), b"t" * 16)
     state = lift("NumberAttributesRecorded", fields, NOW_US, PLACE, derived)
-    assert link_tokens(state, "acme") == ((b"t" * 16).hex(),)
+    assert parties_for(state, "acme") == {(b"t" * 16).hex().encode()}
 
 
 def test_an_erasure_ends_the_link() -> None:
@@ -111,9 +111,9 @@ def test_an_erasure_ends_the_link() -> None:
     before = linked(linking("ann", occurred_at=NOW_US))
     fields = linking("ann", "ErasureExecuted", cutoff_at=NOW_US, cutoffs=[], occurred_at=NOW_US + 5)
     erased = evolve(before, "ErasureExecuted", fields, NOW_US + 5, PLACE, KEY)
-    assert link_tokens(erased, "acme") == ()
+    assert not parties_for(erased, "acme")
     after = merge(erased, linked(linking("ann", occurred_at=NOW_US + 9)))
-    assert link_tokens(after, "acme") == (token("ann"),)
+    assert parties_for(after, "acme") == {party("ann")}
 
 
 def test_a_batch_links_as_single_events_do() -> None:
@@ -132,6 +132,6 @@ def test_a_batch_links_as_single_events_do() -> None:
     assert b"ann" not in body and b"bob" not in body
     state = decode_state_body(body)
     assert state.attributes == linked(*events).attributes
-    assert link_tokens(state, "acme") == (token("bob"),)
-    assert link_tokens(state, "acme", test=True) == (token("ann"),)
+    assert parties_for(state, "acme") == {party("bob")}
+    assert parties_for(state, "acme", test=True) == {party("ann", prefix="test:")}
     assert encode(record.name, events[0]).count(b"ann") == 1
