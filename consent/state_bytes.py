@@ -110,13 +110,15 @@ def check_body(body: bytes) -> None:
     _split(body)
 
 
-def attributes_of(body: bytes) -> Mapping[str, Attribute]:
-    """The attributes of an encoded state, without a look at the rest of it."""
+def attributes_with(body: bytes, mark: bytes) -> Mapping[str, Attribute]:
+    """Attributes of an encoded state, at least those with `mark` in their name; the rest of the
+    state is not looked into.
+    """
     sections = _split(body)
     if sections is None:
         return decode_state_body(body).attributes
     read = section_codec("attributes").read
-    found = (read(entry, 0) for entry in _entries(sections[_ATTRIBUTES]))
+    found = (read(entry, 0) for entry in _entries(sections[_ATTRIBUTES]) if mark in entry)
     return {name: attribute for name, attribute, _end in found}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from consent.party_links import PARTY_REF, Party, parties_in
-from consent.state_bytes import attributes_of
+from consent.state_bytes import attributes_with
 
 _MARK: Final = PARTY_REF.encode()
 _NO_PARTIES: Final[frozenset[Party]] = frozenset()
@@ -69,4 +69,4 @@ def _parties(body: bytes | None) -> frozenset[Party]:
     """Parties of an encoded state; quick for one without any."""
     if body is None or _MARK not in body:
         return _NO_PARTIES
-    return parties_in(attributes_of(body))
+    return parties_in(attributes_with(body, _MARK))
