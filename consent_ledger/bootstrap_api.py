@@ -59,6 +59,7 @@ def doors_config(settings: Settings) -> DoorsConfig:
             log_ids=log_ids,
             options=security,
             view_max_age_ms=settings.view_max_age_ms,
+            party_numbers_max=settings.view_party_numbers_max,
             clock_offset_max_ms=settings.clock_skew_max_ms,
         ),
         store=store_parameters(settings),
@@ -76,7 +77,13 @@ def doors_config(settings: Settings) -> DoorsConfig:
 
 def _recorded(settings: Settings) -> dict[str, str]:
     """Settings that a decision depends on; they are written down with each."""
-    names = ("rule_profile", "view_max_age_ms", "clock_skew_max_ms", "region_default")
+    names = (
+        "rule_profile",
+        "view_max_age_ms",
+        "view_party_numbers_max",
+        "clock_skew_max_ms",
+        "region_default",
+    )
     return {name: str(getattr(settings, name) or "") for name in names}
 
 

@@ -211,6 +211,13 @@ class Settings(BaseSettings):
     view_max_age_ms: Positive = _setting(
         5_000, "Decisions", "A view older than this answers `unavailable`.", "ms"
     )
+    view_party_numbers_max: Positive = _setting(
+        64,
+        "Decisions",
+        "Numbers of one person that a decision looks at. Of a party with more, each is answered "
+        "`unavailable`: its reference is wrong.",
+        "numbers",
+    )
     clock_skew_max_ms: Positive = _setting(
         500, "Decisions", "Own clock further off the broker's than this: `unavailable`.", "ms"
     )

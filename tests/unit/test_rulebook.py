@@ -349,6 +349,7 @@ def test_reasons_have_the_agreed_order() -> None:
         "VIEW_STALE",
         "VIEW_UNLOADED",
         "REGISTRY_UNLOADED",
+        "PARTY_TOO_LARGE",
         "DECISION_UNRECORDED",
         "EBR_EXPIRED",
         "REVOCATION_SLA",
