@@ -49,10 +49,14 @@ _OUTCOMES: Final = {
 }
 
 
-def summary_of(name: str, fields: Fields) -> str:
-    """One sentence about an event; the event's name if there are no words for it."""
+def summary_of(name: str, fields: Fields, names_party: bool = False) -> str:
+    """One sentence about an event; the event's name if there are no words for it.
+
+    `names_party`: its evidence said whose number it is among a person's several ones.
+    """
     write = _SENTENCES.get(name)
-    return name if write is None else write(fields)
+    told = name if write is None else write(fields)
+    return f"{told}; it is one of a person's numbers" if names_party else told
 
 
 def _calls(fields: Fields, purposes: Sequence[str], modes: Sequence[str], whole: str) -> str:
@@ -121,7 +125,7 @@ def _attributes(fields: Fields) -> str:
         if value:
             shown = _listed(value) if isinstance(value, list) else _plain(str(value))
             known.append(f"{name.replace('_', ' ')} {shown}")
-    return "Learned about the number: " + ("; ".join(known) or "nothing that is kept")
+    return "Learned about the number: " + ("; ".join(known) or "nothing but what its evidence says")
 
 
 def _reassigned(fields: Fields) -> str:

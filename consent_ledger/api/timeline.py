@@ -114,7 +114,7 @@ class TimelineReader:
         elements = envelope["elements"]
         return TimelineEntry(
             type=name,
-            summary=summary_of(name, fields),
+            summary=summary_of(name, fields, envelope["party"] is not None),
             occurred_at=instant_text(fields["occurred_at"]),
             recorded_at=recorded_at,
             event_id=fields["event_id"],

@@ -66,3 +66,9 @@ def test_events_about_a_number_have_words_of_their_own(name: str) -> None:
 def test_sentences(name: str, fields: dict[str, Any], told: str) -> None:
     """A sentence says what its fields mean; an unknown scope is told as all."""
     assert summary_of(name, event(name, **fields)) == told
+
+
+def test_whose_number_it_is_is_told_without_naming_the_person() -> None:
+    """The reference itself is evidence."""
+    told = summary_of("NumberAttributesRecorded", event("NumberAttributesRecorded"), True)
+    assert told.endswith("; it is one of a person's numbers")
