@@ -7,20 +7,23 @@ from typing import Any
 import pytest
 
 from consent.codec import encode
-from consent.contracts import contracts
+from consent.contracts import RecordContract, contracts
 from consent.folding import Log, lift_batch, needed_columns
 from consent.intake import Origin, read_batch
 from consent.lift import Derived, Position, evolve, lift
+from consent.lifters import LIFTERS
 from consent.party_links import parties_for
-from consent.privacy import party_token
+from consent.privacy import party_token, subject_token
 from consent.state import EMPTY, SubjectState, merge
 from consent.state_bytes import apply_entries
 from consent.state_codec import decode_state_body, encode_state
 from tests.events import NOW_US, event
-from tests.strategies import raw_of
+from tests.strategies import filled, raw_of
+from tests.subject_events import number_keyed_records
 
 NUMBER = "+14155550123"
 KEY = b"s" * 32
+HISTORY_KEY = b"h" * 32
 PLACE = Position("consent-events", b"l" * 16, 0, 7, NOW_US)
 EVIDENCE = {
     field["name"]: [] if field["name"] in ("certificate_urls", "extra") else None
@@ -135,3 +138,29 @@ def test_a_batch_links_as_single_events_do() -> None:
     assert parties_for(state, "acme") == {party("bob")}
     assert parties_for(state, "acme", test=True) == {party("ann", prefix="test:")}
     assert encode(record.name, events[0]).count(b"ann") == 1
+
+
+@pytest.mark.parametrize("record", number_keyed_records(), ids=lambda record: record.name)
+def test_no_reference_and_no_token_of_history_reaches_a_state(record: RecordContract) -> None:
+    """A state holds neither evidence nor number, and nothing that opens the history."""
+    canary = "Canary Jane"
+
+    def text(path: tuple[str, ...]) -> str:
+        return f"{canary} {path[-1]}" if path[0] == "evidence" else "plain"
+
+    fields = filled(record, text, NUMBER)
+    raw = raw_of(record, fields, 0)
+    recorded_at = [raw.timestamp * 1000]
+    reading = read_batch([raw], Origin(record.topic, 0, 1), b"n" * 16, needed_columns)
+    log = Log(record.topic, PLACE.log_id, 0)
+    lifted = lift_batch(reading, [raw], recorded_at, log, KEY)
+    body = apply_entries(None, lifted.get(NUMBER.encode(), []))
+    reference = fields["evidence"]["party_reference"]
+    mine = party_token(KEY, fields["seller_id"], reference)
+    theirs = party_token(HISTORY_KEY, fields["seller_id"], reference)
+    kept = {canary.encode(), NUMBER[1:].encode(), theirs, theirs.hex().encode()}
+    kept |= {subject_token(HISTORY_KEY, NUMBER), subject_token(HISTORY_KEY, NUMBER).hex().encode()}
+    assert [one for one in kept if one in body] == []
+    linked_by = [name for name in decode_state_body(body).attributes if "party_ref:" in name]
+    assert bool(linked_by) == (mine.hex().encode() in body)
+    assert bool(linked_by) == (record.name in LIFTERS and LIFTERS[record.name].links)
