@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from consent.errors import Rejected
-from consent.state_entries import ANY, TEST_PREFIX
+from consent.state import ANY, TEST_PREFIX, SubjectState
 from consent.zones import zone_names
 
 UNKNOWN: Final = "UNKNOWN"
@@ -40,6 +40,18 @@ MESSAGE_CLASSES: Final = (
     "NONPROFIT",
     "HEALTH_CARE",
     "PACKAGE_NOTICE",
+)
+
+PERIODS: Final = ("THIRTY_DAYS", "CALENDAR_MONTH", "TWENTY_FOUR_HOURS")
+CONTACT_KINDS: Final = ("CALL", "TEXT", "RINGLESS_VOICEMAIL")
+REGISTRATION_KINDS: Final = (
+    "TELEMARKETER",
+    "BOND",
+    "LICENCE",
+    "ADAD_PERMIT",
+    "DNC_SUBSCRIPTION",
+    "HEADER",
+    "CALLER_PREFIX",
 )
 
 CANDIDATES_MAX: Final = 64
@@ -162,17 +174,93 @@ class Calendar:
 
 
 @dataclass(frozen=True, slots=True)
-class Campaign:
-    """Counts of the campaign's current period; None where they are not known."""
+class Tally:
+    """Counts of one of the campaign's current periods; None where they are not known."""
 
+    period: str
     live_answered: int | None = None
     abandoned: int | None = None
     period_start_at: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """Counts of the campaign's calls, at most one tally for each kind of period."""
+
+    tallies: tuple[Tally, ...] = ()
+
+    def tally(self, period: str) -> Tally | None:
+        """The counts of the current period of this kind; None if they are not known."""
+        return next((one for one in self.tallies if one.period == period), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A registration, bond, licence or subscription on file. Dates in days since 1970-01-01."""
+
+    registration_id: str
+    jurisdiction: str
+    kind: str
+    valid_from: int
+    valid_until: int | None = None
+    campaign_id: str | None = None
+    area: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallerId:
+    """The right to show a number; `valid_until_at` is exclusive."""
+
+    authorisation_id: str
+    number: str
+    valid_from_at: int
+    valid_until_at: int | None = None
+    number_kind: str | None = None
+    answers_opt_outs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the seller filed and declared: registrations, caller ids, the campaign.
+
+    Only what bears on the call need be here: it is all recorded. `registrations` and `caller_ids`
+    are None if nobody looked, and empty if there are none. 0 and None are not stated.
+    """
+
+    registrations: tuple[Registration, ...] | None = None
+    caller_ids: tuple[CallerId, ...] | None = None
+    seller_type: str | None = None
+    sectors: tuple[str, ...] = ()
+    message_class: str = UNKNOWN
+    ring_seconds_min: int = 0
+    ring_count_min: int = 0
+    recording_notice_available: bool | None = None
+    free_to_recipient: bool | None = None
+    answering_machine_detection: bool | None = None
+    machine_detection_false_positives_ppm: int | None = None
+
+
 NO_REGISTRIES: Final = Registries()
 NO_CALENDAR: Final = Calendar()
 NO_CAMPAIGN: Final = Campaign()
+NO_PROGRAM: Final = Program()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """All that a decision looks at beside the request and the number's own state.
+
+    `linked` are the states of the other numbers of the same person, in any order.
+    """
+
+    registries: Registries = NO_REGISTRIES
+    calendar: Calendar = NO_CALENDAR
+    campaign: Campaign = NO_CAMPAIGN
+    program: Program = NO_PROGRAM
+    linked: tuple[SubjectState, ...] = ()
+
+
+NO_SURROUNDINGS: Final = Surroundings()
 
 
 def is_jurisdiction(text: str) -> bool:

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from consent.call_facts import CallFacts
 from consent.evidence import bits_of
 from consent.findings import NOT_APPLICABLE, Finding, Result, UsedFacts
+from consent.rule_context import RuleContext
 from consent.state_entries import Grant, GrantKey
 from consent.zones import DAY_US
+
+CONSENT_REASONS: Final[Mapping[str, str]] = {
+    "incomplete_reason": "CONSENT_EVIDENCE_INCOMPLETE",
+    "scope_reason": "CONSENT_SCOPE",
+    "expired_reason": "CONSENT_EXPIRED",
+}
+"""What the check gives beside its rule's own reason, unless its parameters name others."""
 
 _FAR, _ELSEWHERE, _EXPIRED, _INCOMPLETE, _GOOD = range(5)
 """How close a grant comes to what is needed."""
@@ -52,12 +60,12 @@ class ConsentCheck:
             return NOT_APPLICABLE if self.evidence_only else Finding(Result.FAILS)
         return self._found(closest[0], grant_found)
 
-    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+    def edges(self, facts: CallFacts, after: int, until: int) -> Iterable[int]:
         """Where grants of these kinds begin and end."""
         for key, grant in facts.state.grants.items():
             if key[3] in self.kinds:
                 for at in (grant.at, self._ends_at(grant)):
-                    if at is not None and facts.at < at <= until:
+                    if at is not None and after < at <= until:
                         yield at
 
     def _ends_at(self, grant: Grant) -> int | None:
@@ -99,22 +107,28 @@ class ConsentCheck:
         return Finding(Result.FAILS, used, self.scope_reason)
 
 
-def compile_consent(params: Mapping[str, Any]) -> ConsentCheck:
+def evidence_of(entries: Iterable[str | list[str]]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Required evidence as sets of bits of which one must be there, and what each is called."""
+    alternatives = [[entry] if isinstance(entry, str) else entry for entry in entries]
+    return (
+        tuple(bits_of(names) for names in alternatives),
+        tuple("|".join(names) for names in alternatives),
+    )
+
+
+def compile_consent(params: Mapping[str, Any], context: RuleContext) -> ConsentCheck:
     """Check of the parameters in a rule file."""
-    alternatives = [
-        [entry] if isinstance(entry, str) else entry
-        for entry in params.get("evidence_required", ())
-    ]
+    evidence, evidence_names = evidence_of(params.get("evidence_required", ()))
     days, evidence_only = params.get("max_age_days"), params.get("evidence_only", False)
     return ConsentCheck(
         kinds=frozenset(kind.upper() for kind in params["kinds"]),
-        evidence=tuple(bits_of(names) for names in alternatives),
-        evidence_names=tuple("|".join(names) for names in alternatives),
+        evidence=evidence,
+        evidence_names=evidence_names,
         evidence_only=evidence_only,
         max_age_us=None if days is None else days * DAY_US,
         incomplete_reason=params.get(
-            "incomplete_reason", None if evidence_only else "CONSENT_EVIDENCE_INCOMPLETE"
+            "incomplete_reason", None if evidence_only else CONSENT_REASONS["incomplete_reason"]
         ),
-        scope_reason=params.get("scope_reason", "CONSENT_SCOPE"),
-        expired_reason=params.get("expired_reason", "CONSENT_EXPIRED"),
+        scope_reason=params.get("scope_reason", CONSENT_REASONS["scope_reason"]),
+        expired_reason=params.get("expired_reason", CONSENT_REASONS["expired_reason"]),
     )

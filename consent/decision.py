@@ -1,25 +1,27 @@
 """Deciding whether a call may be made: every applicable rule is run, any denial denies.
 
+    decide(request, state, surroundings, rulebook, at) -> Decision
+
 Pure: the same request, state, surroundings, rulebook and instant give the same decision, down to
 its trace. What is recorded of a decision is in `decision_record`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
-from consent.call import Calendar, CallRequest, Campaign, Registries
+from consent.call import NO_SURROUNDINGS, CallRequest, Surroundings
 from consent.call_facts import CallFacts
 from consent.findings import Finding, Result, UsedFacts
 from consent.reasons import DATA_MISSING, REGISTRY_UNLOADED, UNAVAILABLE_REASONS
-from consent.rule import Rule
-from consent.rulebook import Row, Rulebook
+from consent.rule import CallWords, Rule
+from consent.rulebook import Rows, Rulebook
 from consent.state import SubjectState
 from consent.zones import DAY_US
 
-ENGINE_VERSION: Final = "1"
+ENGINE_VERSION: Final = "2"
 """Changes whenever the same inputs may give another decision, or another trace."""
 
 SEARCH_DAYS: Final = 14
@@ -69,9 +71,7 @@ class Decision:
     outcomes: tuple[RuleOutcome, ...]
     at: int
     request: CallRequest
-    registries: Registries
-    calendar: Calendar
-    campaign: Campaign
+    surroundings: Surroundings
     rulebook_digest: bytes
     engine_version: str = ENGINE_VERSION
 
@@ -84,9 +84,7 @@ class Decision:
 def decide(
     request: CallRequest,
     state: SubjectState,
-    registries: Registries,
-    calendar: Calendar,
-    campaign: Campaign,
+    surroundings: Surroundings,
     rulebook: Rulebook,
     at: int,
 ) -> Decision:
@@ -95,8 +93,10 @@ def decide(
     Shadow rules are evaluated and recorded, and never change the verdict. If no rule denies but a
     registry that one needs is not loaded, the answer is UNAVAILABLE.
     """
-    facts = CallFacts(request, state, (registries, calendar, campaign), rulebook.geography, at)
-    return _decided(facts, rulebook, _run(_rows(facts, rulebook), facts, rulebook))
+    facts = CallFacts(request, state, surroundings, rulebook.geography, at)
+    words = _words_of(facts)
+    rows = rulebook.rows(facts.states, words, at)
+    return _decided(facts, rulebook, words, _run(rows, facts, rulebook))
 
 
 def unavailable(request: CallRequest, reason: str, rulebook: Rulebook, at: int) -> Decision:
@@ -113,9 +113,7 @@ def unavailable(request: CallRequest, reason: str, rulebook: Rulebook, at: int) 
         outcomes=(),
         at=at,
         request=request,
-        registries=Registries(),
-        calendar=Calendar(),
-        campaign=Campaign(),
+        surroundings=NO_SURROUNDINGS,
         rulebook_digest=rulebook.digest,
     )
 
@@ -125,16 +123,22 @@ def allowed_until(decision: Decision, state: SubjectState, rulebook: Rulebook, u
 
     Assumes that nothing happens in between. A permit must not be valid at or after it.
     """
-    facts = _facts_of(decision, state, rulebook)
-    rows = _rows(facts, rulebook)
-    for instant in sorted({*_edges(rows, facts, rulebook, until)}):
-        then = _at(facts, instant)
-        if any(line.outcome == "DENY" for line in _run(rows, then, rulebook)):
+    facts = CallFacts(
+        decision.request, state, decision.surroundings, rulebook.geography, decision.at
+    )
+    words = _words_of(facts)
+    rules = rulebook.rows(facts.states, words, None).rules
+    for instant in _edges(rules, facts, rulebook, facts.at, until):
+        then = facts.moved(instant)
+        lines = _run(rulebook.rows(facts.states, words, instant), then, rulebook)
+        if any(line.outcome == "DENY" for line in lines):
             return instant
     return until
 
 
-def _decided(facts: CallFacts, rulebook: Rulebook, outcomes: tuple[RuleOutcome, ...]) -> Decision:
+def _decided(
+    facts: CallFacts, rulebook: Rulebook, words: CallWords, outcomes: tuple[RuleOutcome, ...]
+) -> Decision:
     denials = [line for line in outcomes if line.outcome == "DENY"]
     unloaded = [line for line in outcomes if line.outcome == "UNKNOWN"]
     deciding = _first(denials or unloaded, rulebook)
@@ -146,13 +150,11 @@ def _decided(facts: CallFacts, rulebook: Rulebook, outcomes: tuple[RuleOutcome, 
         ),
         rule=None if deciding is None else deciding.rule,
         obligations=() if deciding is not None else _obligations(outcomes, rulebook),
-        next_allowed=_next_allowed(facts, rulebook, denials) if denials else None,
+        next_allowed=_next_allowed(facts, rulebook, words, denials) if denials else None,
         outcomes=outcomes,
         at=facts.at,
         request=_resolved(facts),
-        registries=facts.registries,
-        calendar=facts.calendar,
-        campaign=facts.campaign,
+        surroundings=facts.surroundings,
         rulebook_digest=rulebook.digest,
     )
 
@@ -190,24 +192,62 @@ def _obligations(outcomes: Iterable[RuleOutcome], rulebook: Rulebook) -> tuple[s
     )
 
 
-def _rows(facts: CallFacts, rulebook: Rulebook) -> list[Row]:
-    """Every revision, of any date, that is for this call."""
+def _words_of(facts: CallFacts) -> CallWords:
     request = facts.request
-    words = (request.purpose, request.call_mode, request.dial_mode, facts.profile)
-    return [row for row in rulebook.rows(facts.states, words) if row.covers(facts)]
+    return CallWords(
+        request.purpose,
+        request.call_mode,
+        request.dial_mode,
+        facts.profile,
+        facts.lines,
+        facts.parties,
+        facts.sectors,
+        facts.message_classes,
+    )
 
 
-def _run(rows: Iterable[Row], facts: CallFacts, rulebook: Rulebook) -> tuple[RuleOutcome, ...]:
-    """Run every row whose revision is in force in some candidate zone at the facts' instant."""
-    zones = facts.zones or rulebook.zones_of(facts.states)
-    lines = []
-    for row in rows:
-        rule = row.rule
-        in_force = rule.zones_in_force(facts.at, zones)
-        if in_force:
-            judged_in = in_force if facts.zones else ()
+def _run(rows: Rows, facts: CallFacts, rulebook: Rulebook) -> tuple[RuleOutcome, ...]:
+    """Run every row whose revision is in force in some candidate zone at the facts' instant.
+
+    Rules that ask what the others let the call pass by come last, and keep their place.
+    """
+    at, zones, certain = facts.at, facts.zones, rows.certain
+    lines: list[RuleOutcome] = []
+    later: list[tuple[int, Rule, tuple[str, ...]]] = []
+    judged_in = zones
+    for rule in rows.rules:
+        if not certain:
+            in_force = rule.zones_in_force(at, zones or rulebook.zones_of(facts.states))
+            if not in_force:
+                continue
+            judged_in = in_force if zones else ()
+        if rule.relies:
+            later.append((len(lines) + len(later), rule, judged_in))
+        else:
             lines.append(_judge(rule, rule.check.find(facts, judged_in), facts))
+    if later:
+        facts.reliance = _reliance(lines)
+        for place, rule, judged_in in later:
+            lines.insert(place, _judge(rule, rule.check.find(facts, judged_in), facts))
     return tuple(lines)
+
+
+def _reliance(lines: Iterable[RuleOutcome]) -> frozenset[str]:
+    """By what deciding rules let the call pass: a consent, a relationship, or neither."""
+    return frozenset(
+        _RELIED_ON[name]
+        for line in lines
+        if line.outcome == "PASS"
+        for name, _ in line.facts
+        if name in _RELIED_ON
+    )
+
+
+_RELIED_ON: Final = {
+    "grant": "consent",
+    "newer_grant": "consent",
+    "relationship": "relationship",
+}
 
 
 def _judge(rule: Rule, finding: Finding, facts: CallFacts) -> RuleOutcome:
@@ -216,13 +256,14 @@ def _judge(rule: Rule, finding: Finding, facts: CallFacts) -> RuleOutcome:
     passed: Outcome = "PASS" if rule.decides else "SHADOW"
     if result is Result.HOLDS:
         return RuleOutcome(rule, passed, None, None, used)
-    if result is Result.NOT_APPLICABLE or (
-        result is Result.MISSING and rule.on_missing == "ignore"
-    ):
+    if result is Result.NOT_APPLICABLE:
         return RuleOutcome(rule, "NOT_APPLICABLE", None, None, used)
     for exemption in rule.exemptions:
-        if exemption.saves(facts):
-            return RuleOutcome(rule, passed, None, exemption.code, used)
+        saved_by = exemption.saves(facts)
+        if saved_by is not None:
+            return RuleOutcome(rule, passed, None, exemption.code, (*used, *saved_by))
+    if result is Result.MISSING and rule.on_missing == "ignore":
+        return RuleOutcome(rule, "NOT_APPLICABLE", None, None, used)
     outcome, reason, following = _EFFECTS[rule.effect], reason or rule.reason, rule.next
     if result is Result.MISSING and rule.on_missing == "deny":
         outcome, reason, following = "DENY", DATA_MISSING, "on_event"
@@ -234,7 +275,9 @@ def _judge(rule: Rule, finding: Finding, facts: CallFacts) -> RuleOutcome:
 _EFFECTS: Final[dict[str, Outcome]] = {"deny": "DENY", "oblige": "OBLIGE", "warn": "WARN"}
 
 
-def _next_allowed(facts: CallFacts, rulebook: Rulebook, denials: list[RuleOutcome]) -> NextAllowed:
+def _next_allowed(
+    facts: CallFacts, rulebook: Rulebook, words: CallWords, denials: list[RuleOutcome]
+) -> NextAllowed:
     """`never` before `on_event` before the campaign's period, else the first instant that does."""
     following = {line.next for line in denials}
     if "never" in following:
@@ -243,39 +286,49 @@ def _next_allowed(facts: CallFacts, rulebook: Rulebook, denials: list[RuleOutcom
         return NextAllowed("on_event")
     if "period_end" in following:
         return NextAllowed("campaign_period_end")
-    at = _first_open(facts, rulebook)
+    at = _first_open(facts, rulebook, words)
     return NextAllowed("on_event") if at is None else NextAllowed("at", at)
 
 
-def _first_open(facts: CallFacts, rulebook: Rulebook) -> int | None:
+def _first_open(facts: CallFacts, rulebook: Rulebook, words: CallWords) -> int | None:
     """The first instant at which every rule that passes with time holds, by its revisions then.
 
-    Caps of revisions that are not in force yet count too when the end of the search is set.
+    Caps of revisions that are not in force yet count too when the end of the search is set. An
+    instant is looked at only where something may change, a stretch of time after the other.
     """
-    rows = [row for row in _rows(facts, rulebook) if row.rule.passes_with_time and row.rule.decides]
-    findings = (row.rule.check.find(facts, ()) for row in rows if row.rule.next == "cap_expiry")
+    rules = _timing(rulebook.rows(facts.states, words, None).rules)
+    findings = (rule.check.find(facts, facts.zones) for rule in rules if rule.next == "cap_expiry")
     last = max((finding.clears_at or facts.at for finding in findings), default=facts.at)
-    for instant in sorted({*_edges(rows, facts, rulebook, last + SEARCH_DAYS * DAY_US)}):
-        then = _at(facts, instant)
-        if not any(line.outcome == "DENY" for line in _run(rows, then, rulebook)):
+    for instant in _edges(rules, facts, rulebook, facts.at, last + SEARCH_DAYS * DAY_US):
+        rows = rulebook.rows(facts.states, words, instant)
+        then = facts.moved(instant)
+        lines = _run(Rows(_timing(rows.rules), rows.certain), then, rulebook)
+        if not any(line.outcome == "DENY" for line in lines):
             return instant
     return None
 
 
-def _edges(rows: Iterable[Row], facts: CallFacts, rulebook: Rulebook, until: int) -> Iterable[int]:
-    """Instants after the facts' own, up to `until`, at which some outcome may change."""
+def _timing(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if rule.passes_with_time and rule.decides)
+
+
+def _edges(
+    rules: tuple[Rule, ...], facts: CallFacts, rulebook: Rulebook, after: int, until: int
+) -> Iterator[int]:
+    """Instants in (after, until], in order, at which some outcome may change."""
     zones = facts.zones or rulebook.zones_of(facts.states)
-    for row in rows:
-        yield from row.rule.check.edges(facts, until)
-        yield from row.rule.revision_edges(facts.at, until, zones)
+    span = _FIRST_SPAN_US
+    while after < until:
+        end = min(after + span, until)
+        found: set[int] = set()
+        for rule in rules:
+            found.update(rule.check.edges(facts, after, end))
+            for exemption in rule.exemptions:
+                found.update(exemption.condition.edges(facts, after, end))
+            found.update(rule.revision_edges(after, end, zones))
+        yield from sorted(found)
+        after, span = end, span * 4
 
 
-def _at(facts: CallFacts, at: int) -> CallFacts:
-    """The same call at another instant."""
-    surroundings = (facts.registries, facts.calendar, facts.campaign)
-    return CallFacts(facts.request, facts.state, surroundings, facts.geography, at)
-
-
-def _facts_of(decision: Decision, state: SubjectState, rulebook: Rulebook) -> CallFacts:
-    surroundings = (decision.registries, decision.calendar, decision.campaign)
-    return CallFacts(decision.request, state, surroundings, rulebook.geography, decision.at)
+_FIRST_SPAN_US: Final = DAY_US
+"""Most searches end within a day; each further stretch is four times as long."""

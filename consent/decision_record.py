@@ -8,21 +8,24 @@ number itself, which the caller puts in.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from consent.call import (
-    Calendar,
-    CallRequest,
-    Campaign,
-    Emergency,
-    Holiday,
-    ListMembership,
-    Registries,
-)
+from consent.call import CallRequest, Surroundings
 from consent.decision import Decision, RuleOutcome
 from consent.findings import UsedFacts
+from consent.recorded_surroundings import (
+    NamedValue,
+    calendar_facts,
+    calendar_of,
+    campaign_facts,
+    campaign_of,
+    list_fields,
+    program_facts,
+    program_of,
+    registries_of,
+)
 from consent.state_entries import AppliedKey, AppliedOffset
 from consent.zones import tzdata_version
 
@@ -66,6 +69,16 @@ class Watermark:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkedNumber:
+    """Another number of the same person whose state counted. The token stands for the number."""
+
+    token: bytes
+    partition: int
+    applied: Mapping[AppliedKey, AppliedOffset]
+    watermark: Watermark | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Permit:
     """The permit given with an allow."""
 
@@ -95,16 +108,28 @@ class RecordContext:
     settings: Mapping[str, str] = field(default_factory=dict)
     area_table_digest: bytes | None = None
     permit: Permit | None = None
+    linked: tuple[LinkedNumber, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedLink:
+    """A number that counted beside the one called: `applied` as it stands in the record."""
+
+    token: bytes
+    applied: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """What a recorded decision was asked about: with the state and the rulebook, all of it."""
+    """What a recorded decision was asked about: with the states and the rulebook, all of it.
+
+    `surroundings` lack the states of `linked`, the tokens of the person's other numbers, each with
+    the offsets, by topic, log and partition, up to which its facts are to be folded.
+    """
 
     request: CallRequest
-    registries: Registries
-    calendar: Calendar
-    campaign: Campaign
+    surroundings: Surroundings
+    linked: tuple[RecordedLink, ...]
     at: int
     rulebook_digest: bytes
     engine_version: str
@@ -112,7 +137,13 @@ class RecordedCall:
 
 
 def decision_record(decision: Decision, context: RecordContext) -> dict[str, Any]:
-    """Fields of the DialDecision event, complete and in the order of its schema."""
+    """Fields of the DialDecision event, complete and in the order of its schema.
+
+    ValueError if the context names other linked numbers than those whose states counted.
+    """
+    surroundings = decision.surroundings
+    if len(context.linked) != len(surroundings.linked):
+        raise ValueError("every linked number whose state counted must be named")
     request, permit = decision.request, context.permit
     return {
         "event_id": context.event_id,
@@ -121,13 +152,13 @@ def decision_record(decision: Decision, context: RecordContext) -> dict[str, Any
         **{name: getattr(request, name) for name in _AS_ASKED},
         **verdict_fields(decision),
         "at": decision.at,
-        "applied": _applied(context),
+        "applied": _applied(context.applied, context.partition),
         "watermark": _watermark(context.watermark),
-        "linked": [],
+        "linked": [_linked(one) for one in context.linked],
         **{name: list(getattr(request, name)) for name in _PLACES},
-        "lists": [_list_fields(one) for one in decision.registries.lists],
-        "calendar": _calendar_facts(decision.calendar),
-        "campaign": _campaign_facts(decision.campaign),
+        "lists": list_fields(surroundings.registries),
+        "calendar": _stored(calendar_facts(surroundings.calendar)),
+        "campaign": _stored(campaign_facts(surroundings.campaign)),
         "settings": [
             {"name": name, "value": text} for name, text in sorted(context.settings.items())
         ],
@@ -138,7 +169,7 @@ def decision_record(decision: Decision, context: RecordContext) -> dict[str, Any
         "permit_id": None if permit is None else permit.permit_id,
         "permit_expires_at": None if permit is None else permit.expires_at,
         "permit_key_id": None if permit is None else permit.key_id,
-        "program": [],
+        "program": _stored(program_facts(surroundings.program)),
         "number": context.number,
         "salt": context.salt,
         "evidence": None,
@@ -184,9 +215,13 @@ def request_of(record: Mapping[str, Any]) -> RecordedCall:
     asked |= {name: tuple(record[name]) for name in _PLACES}
     return RecordedCall(
         request=CallRequest(**asked),
-        registries=Registries(tuple(ListMembership(**one) for one in record["lists"])),
-        calendar=_calendar_of(record["calendar"]),
-        campaign=_campaign_of(record["campaign"]),
+        surroundings=Surroundings(
+            registries=registries_of(record["lists"]),
+            calendar=calendar_of(_values(record["calendar"])),
+            campaign=campaign_of(_values(record["campaign"])),
+            program=program_of(_values(record["program"])),
+        ),
+        linked=tuple(RecordedLink(one["token"], tuple(one["applied"])) for one in record["linked"]),
         at=record["at"],
         rulebook_digest=record["rulebook_digest"],
         engine_version=record["engine_version"],
@@ -199,16 +234,24 @@ def fact_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-def _applied(context: RecordContext) -> list[dict[str, Any]]:
+def _applied(applied: Mapping[AppliedKey, AppliedOffset], partition: int) -> list[dict[str, Any]]:
     return [
         {
             "topic": topic,
             "log_id": log_id,
-            "partition": context.partition,
+            "partition": partition,
             "offset_last": offset.offset_last,
         }
-        for (topic, log_id), offset in sorted(context.applied.items())
+        for (topic, log_id), offset in sorted(applied.items())
     ]
+
+
+def _linked(one: LinkedNumber) -> dict[str, Any]:
+    return {
+        "token": one.token,
+        "applied": _applied(one.applied, one.partition),
+        "watermark": _watermark(one.watermark),
+    }
 
 
 def _watermark(watermark: Watermark | None) -> dict[str, Any] | None:
@@ -218,17 +261,6 @@ def _watermark(watermark: Watermark | None) -> dict[str, Any] | None:
         "partition": watermark.partition,
         "true_at": watermark.true_at,
         "lag_ms": watermark.lag_ms,
-    }
-
-
-def _list_fields(one: ListMembership) -> dict[str, Any]:
-    return {
-        "list_id": one.list_id,
-        "area": one.area,
-        "version": one.version,
-        "version_date": one.version_date,
-        "member": one.member,
-        "listed_on": one.listed_on,
     }
 
 
@@ -246,56 +278,11 @@ def _facts(used: UsedFacts) -> list[dict[str, str]]:
     return [{"name": name, "value": fact_text(value)} for name, value in used]
 
 
-def _calendar_facts(calendar: Calendar) -> list[dict[str, str]]:
-    holidays = [
-        (
-            "holiday",
-            {
-                "jurisdiction": day.jurisdiction,
-                "date": day.date,
-                "name": day.name,
-                "counties": day.counties,
-            },
-        )
-        for day in calendar.holidays
+def _stored(named: Iterable[NamedValue]) -> list[dict[str, str]]:
+    return [
+        {"name": name, "value": json.dumps(value, separators=(",", ":"))} for name, value in named
     ]
-    emergencies = [
-        (
-            "emergency",
-            {
-                "declaration_id": one.declaration_id,
-                "jurisdiction": one.jurisdiction,
-                "from_at": one.from_at,
-                "until_at": one.until_at,
-                "counties": one.counties,
-            },
-        )
-        for one in calendar.emergencies
-    ]
-    return _facts((*holidays, *emergencies))
 
 
-def _calendar_of(facts: list[Mapping[str, str]]) -> Calendar:
-    holidays: list[Holiday] = []
-    emergencies: list[Emergency] = []
-    for fact in facts:
-        fields = json.loads(fact["value"])
-        fields["counties"] = tuple(fields["counties"])
-        if fact["name"] == "holiday":
-            holidays.append(Holiday(**fields))
-        else:
-            emergencies.append(Emergency(**fields))
-    return Calendar(tuple(holidays), tuple(emergencies))
-
-
-def _campaign_facts(campaign: Campaign) -> list[dict[str, str]]:
-    counts = (
-        ("live_answered", campaign.live_answered),
-        ("abandoned", campaign.abandoned),
-        ("period_start_at", campaign.period_start_at),
-    )
-    return _facts(tuple((name, value) for name, value in counts if value is not None))
-
-
-def _campaign_of(facts: list[Mapping[str, str]]) -> Campaign:
-    return Campaign(**{fact["name"]: json.loads(fact["value"]) for fact in facts})
+def _values(facts: Iterable[Mapping[str, str]]) -> list[NamedValue]:
+    return [(fact["name"], json.loads(fact["value"])) for fact in facts]

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from consent.call_facts import CallFacts, WithdrawalScope
-from consent.findings import HOLDS, Check, Finding, Result
+from consent.findings import HOLDS, Check, Finding, Result, Timeless
+from consent.number_checks import NUMBER_FACTS
+from consent.program_checks import PROGRAM_FACTS
+from consent.relationships import grant_edges
+from consent.rule_context import RuleContext
 from consent.zones import DAY_US
 
 
@@ -28,20 +32,20 @@ class NotWithdrawn:
     def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
         """Judge the newest withdrawal in scope."""
         if not facts.state.withdrawals:
-            return HOLDS
+            return _NOT_WITHDRAWN
         newest = max(
             ((entry.at, entry.event_id, entry.cause) for _, entry in facts.withdrawals(self.scope)),
             default=None,
         )
         if newest is None:
-            return HOLDS
+            return _NOT_WITHDRAWN
         at, event_id, cause = newest
         used = (("withdrawal", event_id), ("withdrawn_at", at), ("cause", cause))
         return _lifted(facts, at, self.lifted_by, used)
 
-    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+    def edges(self, facts: CallFacts, after: int, until: int) -> Iterable[int]:
         """Where grants that lift it begin and end."""
-        return _grant_edges(facts, self.lifted_by, until)
+        return grant_edges(facts, self.lifted_by, after, until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,13 @@ class NotErased:
         """Judge the erasure cut-off."""
         erased = facts.state.erased
         if erased is None:
-            return HOLDS
+            return _NOT_ERASED
         used = (("erasure", erased.event_id), ("cutoff_at", erased.cutoff_at))
         return _lifted(facts, erased.cutoff_at, self.lifted_by, used)
 
-    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+    def edges(self, facts: CallFacts, after: int, until: int) -> Iterable[int]:
         """Where grants that lift it begin and end."""
-        return _grant_edges(facts, self.lifted_by, until)
+        return grant_edges(facts, self.lifted_by, after, until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +78,13 @@ class NoRefusalWithin:
     def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
         """Judge the newest refusal; exactly at the end of the period the call may be made."""
         if not facts.state.refusals:
-            return HOLDS
+            return _NOT_REFUSED
         newest = max(
             ((entry.at, entry.event_id) for _, entry in facts.refusals(self.per_subject)),
             default=None,
         )
         if newest is None:
-            return HOLDS
+            return _NOT_REFUSED
         at, event_id = newest
         clears_at = at + self.period_us
         used = (("refusal", event_id), ("refused_at", at), ("silent_until", clears_at))
@@ -88,58 +92,52 @@ class NoRefusalWithin:
             return Finding(Result.HOLDS, used)
         return _lifted(facts, at, self.lifted_by, used, clears_at)
 
-    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
+    def edges(self, facts: CallFacts, after: int, until: int) -> Iterable[int]:
         """Where periods of silence end, and where grants that lift them begin and end."""
         for _, refusal in facts.refusals(self.per_subject):
-            if facts.at < refusal.at + self.period_us <= until:
+            if after < refusal.at + self.period_us <= until:
                 yield refusal.at + self.period_us
-        yield from _grant_edges(facts, self.lifted_by, until)
+        yield from grant_edges(facts, self.lifted_by, after, until)
 
 
 @dataclass(frozen=True, slots=True)
-class PlaceKnown:
-    """At least one jurisdiction of the called party is known."""
+class PlaceKnown(Timeless):
+    """At least one jurisdiction and one zone of the called party are known."""
 
     def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
-        """Judge the candidate jurisdictions."""
+        """Judge the candidates."""
         used = (("states", facts.states), ("zones", facts.zones))
-        return Finding(Result.HOLDS if facts.states else Result.FAILS, used)
-
-    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
-        """Time changes nothing."""
-        return ()
+        return Finding(Result.HOLDS if facts.states and facts.zones else Result.FAILS, used)
 
 
 @dataclass(frozen=True, slots=True)
-class LawKnown:
+class LawKnown(Timeless):
     """Every candidate country has rows of its own in the rulebook."""
 
     def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
         """Judge the candidate countries; where none is known, nothing is asked."""
-        if facts.geography.lawful_countries.issuperset(state[:2] for state in facts.states):
+        for state in facts.states:
+            if state[:2] not in facts.geography.lawful_countries:
+                break
+        else:
             return HOLDS
         unknown = sorted({state[:2] for state in facts.states} - facts.geography.lawful_countries)
         return Finding(Result.FAILS, (("countries", tuple(unknown)),))
 
-    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
-        """Time changes nothing."""
-        return ()
-
 
 @dataclass(frozen=True, slots=True)
-class AlwaysDue:
+class AlwaysDue(Timeless):
     """Never in order by itself: for obligations that every call carries."""
 
     def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
         """Always fails."""
         return _DUE
 
-    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
-        """Time changes nothing."""
-        return ()
-
 
 _DUE: Final = Finding(Result.FAILS)
+_NOT_WITHDRAWN: Final = Finding(Result.HOLDS, (("withdrawals", 0),))
+_NOT_ERASED: Final = Finding(Result.HOLDS, (("erasures", 0),))
+_NOT_REFUSED: Final = Finding(Result.HOLDS, (("refusals", 0),))
 
 
 def _lifted(
@@ -156,31 +154,27 @@ def _lifted(
     return Finding(Result.HOLDS, (*used, ("newer_grant", agreed[1].event_id)))
 
 
-def _grant_edges(facts: CallFacts, kinds: frozenset[str], until: int) -> Iterable[int]:
-    for key, grant in facts.state.grants.items():
-        if key[3] in kinds:
-            for at in (grant.at, grant.expires_at):
-                if at is not None and facts.at < at <= until:
-                    yield at
-
-
 def _kinds(params: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(kind.upper() for kind in params.get("lifted_by", ()))
 
 
-FACTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Check]]] = {
-    "place_known": lambda params: PlaceKnown(),
-    "law_known": lambda params: LawKnown(),
-    "always_due": lambda params: AlwaysDue(),
-    "not_withdrawn": lambda params: NotWithdrawn(params.get("scope", "request"), _kinds(params)),
-    "not_erased": lambda params: NotErased(_kinds(params)),
-    "no_refusal_within": lambda params: NoRefusalWithin(
+FACTS: Final[Mapping[str, Callable[[Mapping[str, Any], RuleContext], Check]]] = {
+    "place_known": lambda params, context: PlaceKnown(),
+    "law_known": lambda params, context: LawKnown(),
+    "always_due": lambda params, context: AlwaysDue(),
+    "not_withdrawn": lambda params, context: NotWithdrawn(
+        params.get("scope", "request"), _kinds(params)
+    ),
+    "not_erased": lambda params, context: NotErased(_kinds(params)),
+    "no_refusal_within": lambda params, context: NoRefusalWithin(
         params["days"] * DAY_US, params["per"] == "subject_matter", _kinds(params)
     ),
+    **NUMBER_FACTS,
+    **PROGRAM_FACTS,
 }
 """Every fact that a rule can ask for, by name."""
 
 
-def compile_fact(params: Mapping[str, Any]) -> Check:
+def compile_fact(params: Mapping[str, Any], context: RuleContext) -> Check:
     """Check of the parameters in a rule file."""
-    return FACTS[params["fact"]](params)
+    return FACTS[params["fact"]](params, context)

@@ -1,4 +1,4 @@
-"""What a check of a rule finds, and what every check must offer."""
+"""What a check of a rule finds, and what every check and condition must offer."""
 
 from __future__ import annotations
 
@@ -46,9 +46,31 @@ class Check(Protocol):
         """Judge the call. `zones` are those candidate zones in which the revision is in force."""
         ...
 
-    def edges(self, facts: CallFacts, until: int) -> Iterable[int]:
-        """Instants after `facts.at`, up to `until`, from which time alone may change the finding.
+    def edges(self, facts: CallFacts, after: int, until: int) -> Iterable[int]:
+        """Instants in (after, until] from which time alone may change the finding.
 
         May name instants at which nothing changes, must not leave one out at which it does.
         """
         ...
+
+
+class Condition(Protocol):
+    """A compiled condition of an exemption. Pure. What is not known never saves a call."""
+
+    def saves(self, facts: CallFacts) -> UsedFacts | None:
+        """The facts by which the call is exempt, None if it is not."""
+        ...
+
+    def edges(self, facts: CallFacts, after: int, until: int) -> Iterable[int]:
+        """Instants in (after, until] from which time alone may change the answer."""
+        ...
+
+
+class Timeless:
+    """A base for what does not change with time."""
+
+    __slots__ = ()
+
+    def edges(self, facts: CallFacts, after: int, until: int) -> Iterable[int]:
+        """Time changes nothing."""
+        return ()

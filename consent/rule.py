@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from consent.call import CALL_MODES, DIAL_MODES, PROFILES, PURPOSES
+from consent.call import (
+    CALL_MODES,
+    DIAL_MODES,
+    MESSAGE_CLASSES,
+    PROFILES,
+    PURPOSES,
+    SECTORS,
+    UNKNOWN,
+)
 from consent.call_facts import CallFacts
-from consent.findings import Check
+from consent.conditions import compile_condition
+from consent.findings import Check, Condition, UsedFacts
 from consent.instants import parse_date
-from consent.rule_kinds import CONDITIONS, KINDS, Condition
+from consent.number_checks import RELYING_FACTS
+from consent.rule_context import ParameterError, Path, RuleContext
+from consent.rule_kinds import KINDS
 from consent.zones import DAY_US, EARLIEST_MIDNIGHT_US, LATEST_MIDNIGHT_US, day_begins_at, local_day
 
-EVERYWHERE: Final = "*"
 IN_FORCE: Final = "in_force"
 ALWAYS: Final = 1 << 62
 
 TIMING: Final = frozenset({"window", "cap_expiry"})
 """Values of `next` of what passes with time alone."""
 
-_VOCABULARY: Final[Mapping[str, frozenset[str]]] = {
-    "purpose": frozenset(PURPOSES),
-    "mode": frozenset(CALL_MODES),
-    "dial": frozenset(DIAL_MODES),
-    "profile": frozenset(PROFILES),
-}
+_LINES: Final = ("MOBILE", "LANDLINE", "VOIP", "TOLL_FREE", "PAGER", UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
-class Remainder:
-    """What of a rule's scope depends on the number: its line and its party. None is any."""
+class CallWords(NamedTuple):
+    """The words of a call that rules tell apart. Of `lines` and the rest any one may be so."""
 
-    lines: frozenset[str] | None
-    party: str | None
-
-    def covers(self, facts: CallFacts) -> bool:
-        """True if the number may be of this line and party."""
-        return (self.lines is None or facts.any_line(self.lines)) and (
-            self.party is None or facts.is_party(self.party)
-        )
+    purpose: str
+    mode: str
+    dial: str
+    profile: str
+    lines: tuple[str, ...]
+    parties: tuple[str, ...]
+    sectors: tuple[str, ...]
+    message_classes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +54,27 @@ class Scope:
     modes: frozenset[str]
     dials: frozenset[str]
     profiles: frozenset[str]
-    remainder: Remainder | None
+    lines: frozenset[str]
+    party: str | None
+    sectors: frozenset[str]
+    message_classes: frozenset[str]
 
-    def fits(self, purpose: str, mode: str, dial: str, profile: str) -> bool:
-        """True for the words of a request; UNKNOWN, which is in no vocabulary, fits always."""
+    def fits(self, call: CallWords) -> bool:
+        """True if the call may be one of these; an unknown word, or none at all, fits always."""
         return (
-            _fits(purpose, self.purposes, "purpose")
-            and _fits(mode, self.modes, "mode")
-            and _fits(dial, self.dials, "dial")
-            and profile in self.profiles
+            (call.purpose in self.purposes or call.purpose == UNKNOWN)
+            and (call.mode in self.modes or call.mode == UNKNOWN)
+            and (call.dial in self.dials or call.dial == UNKNOWN)
+            and call.profile in self.profiles
+            and not self.lines.isdisjoint(call.lines)
+            and (self.party is None or self._may_be(call.parties))
+            and not (call.sectors and self.sectors.isdisjoint(call.sectors))
+            and not (call.message_classes and self.message_classes.isdisjoint(call.message_classes))
         )
+
+    def _may_be(self, parties: tuple[str, ...]) -> bool:
+        """Who is not known is taken for a consumer."""
+        return self.party in parties or (not parties and self.party == "CONSUMER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +85,9 @@ class Exemption:
     profiles: frozenset[str]
     condition: Condition
 
-    def saves(self, facts: CallFacts) -> bool:
-        """True if the call is exempt."""
-        return facts.profile in self.profiles and self.condition(facts)
+    def saves(self, facts: CallFacts) -> UsedFacts | None:
+        """The facts by which the call is exempt, None if it is not."""
+        return self.condition.saves(facts) if facts.profile in self.profiles else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +97,8 @@ class Rule:
     `effective_from` and `effective_to` are local dates of the called party, in days since
     1970-01-01, both inclusive; None is not yet fixed, or open. `narrowness` orders jurisdictions:
     a subdivision before a country, a country before a group, a group before everywhere. A row
-    that does not decide runs in shadow: it is evaluated and recorded, nothing more.
+    that does not decide runs in shadow: it is evaluated and recorded, nothing more. A rule that
+    `relies` is judged after all others, since it asks what they let the call pass by.
     """
 
     id: str
@@ -103,6 +119,7 @@ class Rule:
     exemptions: tuple[Exemption, ...]
     kind: str
     check: Check
+    relies: bool
     effect: str
     reason: str
     next: str
@@ -114,6 +131,13 @@ class Rule:
     def passes_with_time(self) -> bool:
         """True if a denial by this rule ends at an instant that can be computed."""
         return self.next in TIMING
+
+    @property
+    def turning_points(self) -> Iterator[int]:
+        """Instants between which the revision is in force in all zones, or in none, or in some."""
+        for day in self._turning_days():
+            yield day * DAY_US + EARLIEST_MIDNIGHT_US
+            yield day * DAY_US + LATEST_MIDNIGHT_US
 
     def zones_in_force(self, at: int, zones: tuple[str, ...]) -> tuple[str, ...]:
         """Those of the zones in which the local date of `at` is one of the effective dates."""
@@ -136,21 +160,25 @@ class Rule:
     def revision_edges(self, after: int, until: int, zones: tuple[str, ...]) -> list[int]:
         """Instants in (after, until] at which the revision comes into force or leaves it."""
         edges = []
-        for day in (
-            self.effective_from,
-            None if self.effective_to is None else self.effective_to + 1,
-        ):
-            if day is None or not (
-                day * DAY_US + EARLIEST_MIDNIGHT_US <= until
-                and day * DAY_US + LATEST_MIDNIGHT_US > after
+        for day in self._turning_days():
+            if day * DAY_US + EARLIEST_MIDNIGHT_US <= until and (
+                day * DAY_US + LATEST_MIDNIGHT_US > after
             ):
-                continue
-            edges += [at for name in zones if after < (at := day_begins_at(day, name)) <= until]
+                edges += [at for name in zones if after < (at := day_begins_at(day, name)) <= until]
         return edges
 
+    def _turning_days(self) -> Iterator[int]:
+        if self.effective_from is not None:
+            yield self.effective_from
+        if self.effective_to is not None:
+            yield self.effective_to + 1
 
-def compile_rule(entry: Mapping[str, Any], narrowness: int) -> Rule:
-    """The rule of an entry that fits the JSON Schema and whose dates are dates."""
+
+def compile_rule(entry: Mapping[str, Any], narrowness: int, context: RuleContext) -> Rule:
+    """The rule of an entry that fits the JSON Schema and whose dates are dates.
+
+    ParameterError if its parameters mean nothing, or name what the rulebook does not describe.
+    """
     effective, known, on_fail = entry["effective"], entry["known"], entry["on_fail"]
     kind = entry["check"]["kind"]
     applies = entry["applies_when"]
@@ -172,9 +200,13 @@ def compile_rule(entry: Mapping[str, Any], narrowness: int) -> Rule:
         scopes=tuple(
             _scope(scope) for scope in (applies if isinstance(applies, list) else [applies])
         ),
-        exemptions=tuple(_exemption(unless) for unless in entry.get("unless", ())),
+        exemptions=tuple(
+            _exemption(unless, ("unless", index), context)
+            for index, unless in enumerate(entry.get("unless", ()))
+        ),
         kind=kind,
-        check=KINDS[kind](entry["check"]["params"]),
+        check=_check(entry["check"], context),
+        relies=entry["check"]["params"].get("fact") in RELYING_FACTS,
         effect=on_fail["effect"],
         reason=on_fail["reason"],
         next=on_fail.get("next", "on_event"),
@@ -184,34 +216,41 @@ def compile_rule(entry: Mapping[str, Any], narrowness: int) -> Rule:
     )
 
 
+def _check(entry: Mapping[str, Any], context: RuleContext) -> Check:
+    try:
+        return KINDS[entry["kind"]](entry["params"], context)
+    except ParameterError as problem:
+        path = ("check", "params", *problem.path)
+        raise ParameterError(path, problem.message, problem.remedy) from None
+
+
 def _scope(entry: Mapping[str, Any]) -> Scope:
-    lines, party = entry.get("line"), entry.get("party", "any")
-    remainder = Remainder(
-        None if lines is None else frozenset(line.upper() for line in lines),
-        None if party == "any" else party.upper(),
-    )
+    party = entry.get("party", "any")
     return Scope(
-        purposes=_words(entry, "purpose"),
-        modes=_words(entry, "mode"),
-        dials=_words(entry, "dial"),
-        profiles=_words(entry, "profile"),
-        remainder=None if remainder == Remainder(None, None) else remainder,
+        purposes=_words(entry, "purpose", PURPOSES),
+        modes=_words(entry, "mode", CALL_MODES),
+        dials=_words(entry, "dial", DIAL_MODES),
+        profiles=_words(entry, "profile", PROFILES),
+        lines=_words(entry, "line", _LINES),
+        party=None if party == "any" else party.upper(),
+        sectors=_words(entry, "sector", SECTORS),
+        message_classes=_words(entry, "message_class", MESSAGE_CLASSES),
     )
 
 
-def _exemption(entry: Mapping[str, Any]) -> Exemption:
-    ((name, params),) = entry["when"].items()
+def _exemption(entry: Mapping[str, Any], path: Path, context: RuleContext) -> Exemption:
     profiles = frozenset(profile.upper() for profile in entry["profiles"])
-    return Exemption(entry["code"], profiles, CONDITIONS[name](params))
+    try:
+        condition = compile_condition(entry["when"], context)
+    except ParameterError as problem:
+        where = (*path, "when", *problem.path)
+        raise ParameterError(where, problem.message, problem.remedy) from None
+    return Exemption(entry["code"], profiles, condition)
 
 
-def _words(entry: Mapping[str, Any], part: str) -> frozenset[str]:
+def _words(entry: Mapping[str, Any], part: str, every: tuple[str, ...]) -> frozenset[str]:
     stated = entry.get(part)
-    return _VOCABULARY[part] if stated is None else frozenset(word.upper() for word in stated)
-
-
-def _fits(word: str, words: frozenset[str], part: str) -> bool:
-    return word in words or word not in _VOCABULARY[part]
+    return frozenset(every if stated is None else (word.upper() for word in stated))
 
 
 def _day(text: str | None) -> int | None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from consent.call_facts import CallFacts, Geography
+from consent.call_facts import Geography
 from consent.errors import Corrupt
 from consent.reasons import ReasonCatalogue
-from consent.rule import EVERYWHERE, Remainder, Rule
+from consent.rule import CallWords, Rule
+from consent.rule_context import EVERYWHERE
 from consent.rule_source import RuleFile, read_content, read_rule_file
 from consent.rulebook_checks import compile_rules, merge_files, reason_catalogue
 from consent.zones import ANYWHERE
@@ -26,21 +28,30 @@ from consent.zones import ANYWHERE
 Content = dict[str, Any]
 
 _ROWS_CACHED_MAX: Final = 20_000
-"""So many combinations of jurisdictions and words are kept indexed; then the cache starts anew."""
+"""So many combinations of places, words and times are kept indexed; then the cache starts anew."""
 
 
-class Row(NamedTuple):
-    """A rule that fits the words of a request; `remainders` are what is left to ask, () nothing."""
+class Registry(NamedTuple):
+    """A do-not-call list that rows name. `wash`: it is asked number by number."""
 
-    rule: Rule
-    remainders: tuple[Remainder, ...]
+    id: str
+    jurisdiction: str
+    level: str
+    title: str
+    wash: bool
 
-    def covers(self, facts: CallFacts) -> bool:
-        """True if the rule is for this call."""
-        return not self.remainders or any(remainder.covers(facts) for remainder in self.remainders)
+
+class Rows(NamedTuple):
+    """Revisions that are for a call. `certain`: each is in force, in whatever zone.
+
+    Otherwise some may be in force in some zones only.
+    """
+
+    rules: tuple[Rule, ...]
+    certain: bool
 
 
-RowKey = tuple[tuple[str, ...], str, str, str, str]
+RowsKey = tuple[int | None, tuple[str, ...], CallWords]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +66,8 @@ class Rulebook:
     groups: Mapping[str, frozenset[str]]
     zones: Mapping[str, tuple[str, ...]]
     aliases: Mapping[str, str]
-    _rows: dict[RowKey, tuple[Row, ...]] = field(default_factory=dict, init=False)
+    registries: tuple[Registry, ...]
+    _rows: dict[RowsKey, Rows] = field(default_factory=dict, init=False)
 
     @classmethod
     def load(cls, files: Mapping[str, str]) -> Rulebook:
@@ -95,29 +107,26 @@ class Rulebook:
             for rule in self.rules
             if rule.decides and rule.country != EVERYWHERE and rule.country not in self.groups
         )
-        return Geography(lawful_countries, self.aliases)
+        washes = frozenset(registry.id for registry in self.registries if registry.wash)
+        return Geography(lawful_countries, self.aliases, washes)
 
     @cached_property
-    def _places(self) -> frozenset[str]:
-        """Jurisdictions that some row tells apart."""
-        return frozenset(
-            f"{rule.country}-{rule.subdivision}" if rule.subdivision else rule.country
-            for rule in self.rules
-            if rule.country not in self.groups
-        ) | frozenset(country for members in self.groups.values() for country in members)
+    def _turning_points(self) -> tuple[int, ...]:
+        """Instants between which every revision is in force everywhere, or nowhere, or unsure."""
+        return tuple(sorted({at for rule in self.rules for at in rule.turning_points}))
 
-    def rows(self, states: tuple[str, ...], words: tuple[str, str, str, str]) -> tuple[Row, ...]:
-        """Every revision that may apply in any of the jurisdictions, in the order of their names.
+    def rows(self, states: tuple[str, ...], words: CallWords, at: int | None) -> Rows:
+        """Revisions that are for a call in any of the jurisdictions, in the order of their names.
 
-        `words` are purpose, call mode, dial mode and profile of the request.
+        Those that may be in force at an instant; all of them if there is none.
         """
-        places = tuple(sorted({self._place(state) for state in states})) or (EVERYWHERE,)
-        key = (places, *words)
+        stretch = None if at is None else bisect_right(self._turning_points, at)
+        key = (stretch, states, words)
         rows = self._rows.get(key)
         if rows is None:
             if len(self._rows) >= _ROWS_CACHED_MAX:
                 self._rows.clear()
-            rows = self._rows[key] = tuple(self._select(places, words))
+            rows = self._rows[key] = self._select(states, words, at)
         return rows
 
     def zones_of(self, states: tuple[str, ...]) -> tuple[str, ...]:
@@ -125,25 +134,31 @@ class Rulebook:
         zones = {
             name
             for state in states or (EVERYWHERE,)
-            for name in self.zones.get(state[:2], ANYWHERE)
+            for name in self.zones.get(state) or self.zones.get(state[:2], ANYWHERE)
         }
         return tuple(sorted(zones))
 
-    def _place(self, state: str) -> str:
-        """The jurisdiction itself, else its country, else everywhere: so that keys are few."""
-        if state in self._places:
-            return state
-        return state[:2] if state[:2] in self._places else EVERYWHERE
+    def registries_of(self, states: tuple[str, ...]) -> tuple[Registry, ...]:
+        """The lists to look a number up in, for a call to these jurisdictions."""
+        return tuple(
+            registry
+            for registry in self.registries
+            if any(registry.jurisdiction in (state, state[:2]) for state in states)
+        )
 
-    def _select(self, places: tuple[str, ...], words: tuple[str, str, str, str]) -> Iterable[Row]:
-        for rule in self.rules:
-            if not any(self._in_jurisdiction(rule, place) for place in places):
-                continue
-            fitting = [scope for scope in rule.scopes if scope.fits(*words)]
-            if not fitting:
-                continue
-            remainders = [scope.remainder for scope in fitting if scope.remainder is not None]
-            yield Row(rule, tuple(remainders) if len(remainders) == len(fitting) else ())
+    def _select(self, states: tuple[str, ...], words: CallWords, at: int | None) -> Rows:
+        places = states or (EVERYWHERE,)
+        rules = tuple(
+            rule
+            for rule in self.rules
+            if any(self._in_jurisdiction(rule, place) for place in places)
+            and (at is None or rule.zones_in_force(at, ANYWHERE))
+            and any(scope.fits(words) for scope in rule.scopes)
+        )
+        certain = at is not None and all(
+            rule.zones_in_force(at, ANYWHERE) == ANYWHERE for rule in rules
+        )
+        return Rows(rules, certain)
 
     def _in_jurisdiction(self, rule: Rule, place: str) -> bool:
         if rule.country == EVERYWHERE:
@@ -174,4 +189,14 @@ def _build(files: list[RuleFile]) -> Rulebook:
         groups={name: frozenset(members) for name, members in merged.groups.items()},
         zones={country: tuple(zones) for country, zones in merged.zones.items()},
         aliases=merged.aliases,
+        registries=tuple(
+            Registry(
+                id=entry["id"],
+                jurisdiction=entry["jurisdiction"],
+                level=entry["level"],
+                title=entry["title"],
+                wash=entry.get("wash", False),
+            )
+            for entry in merged.content().get("registries", ())
+        ),
     )

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+from consent.calendar_days import compile_calendar
 from consent.instants import parse_date
 from consent.reasons import ENGINE_REASONS, Reason, ReasonCatalogue
-from consent.rule import EVERYWHERE, Rule, compile_rule
+from consent.rule import Rule, compile_rule
+from consent.rule_context import EVERYWHERE, ParameterError, Place, RuleContext
+from consent.rule_kinds import default_reasons
 from consent.rule_source import Path, RulebookError, RuleFile
 from consent.zones import zone_names
 
-_REASON_PARAMETERS: Final = ("incomplete_reason", "scope_reason", "expired_reason")
+_NAMED_SECTIONS: Final = ("rulebook", "sources", "groups", "zones", "aliases", "calendars")
+_LISTED_SECTIONS: Final = ("registries", "reasons", "obligations", "rules")
 
 
 class Placed(NamedTuple):
@@ -41,6 +45,8 @@ class MergedFiles:
     groups: dict[str, list[str]] = field(default_factory=dict)
     zones: dict[str, list[str]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    calendars: dict[str, dict[str, Any]] = field(default_factory=dict)
+    registries: list[Placed] = field(default_factory=list)
     reasons: list[Placed] = field(default_factory=list)
     obligations: list[Placed] = field(default_factory=list)
     rules: list[Placed] = field(default_factory=list)
@@ -54,6 +60,10 @@ class MergedFiles:
             "groups": self.groups,
             "zones": self.zones,
             "aliases": self.aliases,
+            "calendars": self.calendars,
+            "registries": sorted(
+                (placed.entry for placed in self.registries), key=lambda entry: str(entry["id"])
+            ),
             "reasons": [placed.entry for placed in self.reasons],
             "obligations": [placed.entry for placed in self.obligations],
             "rules": [placed.entry for placed in rows],
@@ -66,7 +76,7 @@ def merge_files(files: Iterable[RuleFile]) -> MergedFiles:
     merged = MergedFiles()
     named: dict[Path, RuleFile] = {}
     for file in files:
-        for section in ("rulebook", "sources", "groups", "zones", "aliases"):
+        for section in _NAMED_SECTIONS:
             for key, value in file.data.get(section, {}).items():
                 if (section, key) in named:
                     other = named[section, key].name
@@ -77,13 +87,15 @@ def merge_files(files: Iterable[RuleFile]) -> MergedFiles:
                     setattr(merged, key, value)
                 else:
                     getattr(merged, section)[key] = value
-        for section in ("reasons", "obligations", "rules"):
+        for section in _LISTED_SECTIONS:
             for index, entry in enumerate(file.data.get(section, ())):
                 getattr(merged, section).append(Placed(entry, file, (section, index)))
     if not merged.version:
         remedy = "Add `rulebook: {version: ..., title: ...}` to one of the files."
         raise RulebookError("rulebook", 1, "no file names the rulebook's version", remedy)
     _check_places(merged, named)
+    _check_calendars(merged, named)
+    _check_registries(merged)
     return merged
 
 
@@ -110,8 +122,11 @@ def reason_catalogue(merged: MergedFiles) -> ReasonCatalogue:
 def compile_rules(merged: MergedFiles, reasons: ReasonCatalogue) -> tuple[Rule, ...]:
     """Every row compiled, in the order of the names; RulebookError for the first that is wrong."""
     compiled: dict[str, tuple[Rule, Placed]] = {}
+    calendars = {name: compile_calendar(entry) for name, entry in merged.calendars.items()}
+    registries = frozenset(placed.entry["id"] for placed in merged.registries)
     for placed in merged.rules:
-        rule = _compile(placed, merged)
+        context = RuleContext(_place(placed, merged), calendars, registries)
+        rule = _compile(placed, merged, context)
         if rule.name in compiled:
             other = compiled[rule.name][1]
             message = f"{rule.name} is also in {other.file.name}"
@@ -126,20 +141,30 @@ def compile_rules(merged: MergedFiles, reasons: ReasonCatalogue) -> tuple[Rule, 
     )
 
 
-def _compile(placed: Placed, merged: MergedFiles) -> Rule:
+def _place(placed: Placed, merged: MergedFiles) -> Place:
     jurisdiction = placed.entry["jurisdiction"]
     country, subdivision = jurisdiction["country"], jurisdiction["subdivision"]
     if subdivision and (country == EVERYWHERE or country in merged.groups):
         message = f"{country} has no subdivisions"
         raise placed.error(("jurisdiction",), message, "Name one country, or leave it null.")
-    if subdivision:
+    if country == EVERYWHERE:
+        return Place(None, None)
+    return Place(frozenset(merged.groups.get(country, (country,))), subdivision)
+
+
+def _compile(placed: Placed, merged: MergedFiles, context: RuleContext) -> Rule:
+    country = placed.entry["jurisdiction"]["country"]
+    if context.place.subdivision:
         narrowness = 3
     elif country == EVERYWHERE:
         narrowness = 0
     else:
         narrowness = 1 if country in merged.groups else 2
     _check_days(placed)
-    return compile_rule(placed.entry, narrowness)
+    try:
+        return compile_rule(placed.entry, narrowness, context)
+    except ParameterError as problem:
+        raise placed.error(problem.path, problem.message, problem.remedy) from None
 
 
 def _check_days(placed: Placed) -> None:
@@ -162,10 +187,14 @@ def _check_codes(placed: Placed, reasons: ReasonCatalogue) -> None:
     elif not reasons.denies(on_fail["reason"]):
         message = f"{on_fail['reason']!r} is no reason to deny a call"
         raise placed.error(("on_fail", "reason"), message, "Add it to `reasons`, with a group.")
-    for name in _REASON_PARAMETERS:
-        if name in params and not reasons.denies(params[name]):
+    for name in params:
+        if name.endswith("_reason") and not reasons.denies(params[name]):
             message = f"{params[name]!r} is no reason to deny a call"
             raise placed.error(("check", "params", name), message, "Add it to `reasons`.")
+    for name in default_reasons(placed.entry["check"]):
+        if not reasons.denies(name):
+            message = f"the check gives {name!r}, which is no reason to deny a call"
+            raise placed.error(("check",), message, "Add it to `reasons`.")
 
 
 def _check_sources(placed: Placed, merged: MergedFiles) -> None:
@@ -201,8 +230,28 @@ def _check_overlaps(compiled: Iterable[tuple[Rule, Placed]]) -> None:
 
 
 def _check_places(merged: MergedFiles, named: dict[Path, RuleFile]) -> None:
-    for country, zones in merged.zones.items():
-        for zone in zones:
+    for place, zones in merged.zones.items():
+        for index, zone in enumerate(zones):
             if zone not in zone_names():
                 message = f"{zone!r} is no IANA zone"
-                raise named["zones", country].error(("zones", country), message, "Correct it.")
+                raise named["zones", place].error(("zones", place, index), message, "Correct it.")
+
+
+def _check_calendars(merged: MergedFiles, named: dict[Path, RuleFile]) -> None:
+    for name, entry in merged.calendars.items():
+        for index, day in enumerate(entry["days"]):
+            first, last = day.get("years", (None, None))
+            if first is not None and last is not None and last < first:
+                file, path = named["calendars", name], ("calendars", name, "days", index)
+                message = f"{day['name']!r} ends before it begins"
+                raise file.error((*path, "years"), message, "Both years are inclusive.")
+
+
+def _check_registries(merged: MergedFiles) -> None:
+    met: dict[str, Placed] = {}
+    for placed in merged.registries:
+        list_id = placed.entry["id"]
+        if list_id in met:
+            message = f"registry {list_id!r} is also in {met[list_id].file.name}"
+            raise placed.error(("id",), message, "Keep one of them.")
+        met[list_id] = placed

@@ -7,12 +7,12 @@ decision can be repeated elsewhere; its version is recorded on every decision.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module, resources
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from consent.instants import MICROSECONDS
+from consent.instants import MICROSECONDS, date_text
 
 DAY_US: Final = 86_400 * MICROSECONDS
 EARLIEST_MIDNIGHT_US: Final = -14 * 3600 * MICROSECONDS
@@ -24,7 +24,7 @@ ANYWHERE: Final = ("Etc/GMT-14", "Etc/GMT+12")
 """The zones in which a day begins first and last: together they stand for an unknown place."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_DAY: Final = _EPOCH.toordinal()
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @cache
@@ -49,10 +49,64 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo.from_file(data, key=name)
 
 
+def offset_at(at: int, name: str) -> int:
+    """How far the zone's clock is ahead of UTC at an instant, in microseconds."""
+    day = at // DAY_US
+    offsets = _OFFSETS.get(name)
+    if offsets is None:
+        zone(name)
+        offsets = _OFFSETS[name] = {}
+    try:
+        offset = offsets[day]
+    except KeyError:
+        begins, ends = _offset(day * DAY_US, name), _offset((day + 1) * DAY_US, name)
+        if len(offsets) >= _DAYS_CACHED_MAX:
+            offsets.clear()
+        offset = offsets[day] = begins if begins == ends else None
+    return _offset(at, name) if offset is None else offset
+
+
+_OFFSETS: Final[dict[str, dict[int, int | None]]] = {}
+"""Per zone and day in UTC the one offset of that day, None if the clocks are changed in it.
+
+No zone changes its clocks twice in one day.
+"""
+_DAYS_CACHED_MAX: Final = 2_000
+
+
+def _offset(at: int, name: str) -> int:
+    local = (_EPOCH + timedelta(microseconds=at)).astimezone(zone(name))
+    return (local.utcoffset() or timedelta()) // _MICROSECOND
+
+
 def local_day(at: int, name: str) -> int:
     """Local date, in days since 1970-01-01, of an instant in microseconds UTC."""
-    local = (_EPOCH + timedelta(microseconds=at)).astimezone(zone(name))
-    return local.toordinal() - _EPOCH_DAY
+    return (at + offset_at(at, name)) // DAY_US
+
+
+def clock_reads(wall: int, name: str) -> list[int]:
+    """Instants at which the zone's clock may come to show a time, or jump over it.
+
+    `wall` is the local time as if it were UTC. All instants at which the clock is set to a time at
+    or after it, having been before it, or back again, are among them; there may be others.
+    """
+    earliest, latest = wall + EARLIEST_MIDNIGHT_US, wall + LATEST_MIDNIGHT_US
+    first, last = offset_at(earliest, name), offset_at(latest, name)
+    if first == last:
+        return [wall - first]
+    return [wall - first, wall - last, _change_between(earliest, latest, name)]
+
+
+def _change_between(before: int, after: int, name: str) -> int:
+    """The first instant after a change of clocks between two instants with different offsets."""
+    offset = offset_at(before, name)
+    while after - before > 1:
+        middle = (before + after) // 2
+        if offset_at(middle, name) == offset:
+            before = middle
+        else:
+            after = middle
+    return after
 
 
 def day_begins_at(day: int, name: str) -> int:
@@ -60,11 +114,27 @@ def day_begins_at(day: int, name: str) -> int:
 
     Where a change of clocks skips midnight, the day begins when the clocks stand after it.
     """
-    wall = datetime.fromordinal(day + _EPOCH_DAY).replace(tzinfo=zone(name))
-    at = (wall - _EPOCH) // timedelta(microseconds=1)
-    if local_day(at, name) < day:
-        offset = zone(name).utcoffset(wall.replace(fold=1))
-        at = ((wall.replace(tzinfo=UTC) - _EPOCH) - (offset or timedelta())) // timedelta(
-            microseconds=1
-        )
-    return at
+    return min(
+        at
+        for at in clock_reads(day * DAY_US, name)
+        if local_day(at, name) >= day > local_day(at - 1, name)
+    )
+
+
+def weekday_of(day: int) -> int:
+    """Day of the week of a date, Monday is 0."""
+    return (day + 3) % 7
+
+
+def clock_text(local: int) -> str:
+    """What a clock shows, as in `Mon 2026-11-23 20:30:00`; `local` is as if it were UTC."""
+    day, time = divmod(local // MICROSECONDS, 86_400)
+    return f"{_day_text(day)} {time // 3600:02}:{time // 60 % 60:02}:{time % 60:02}"
+
+
+@lru_cache(maxsize=4_096)
+def _day_text(day: int) -> str:
+    return f"{_WEEKDAYS[weekday_of(day)]} {date_text(day)}"
+
+
+_WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from consent.call import NO_CALENDAR, NO_CAMPAIGN, NO_REGISTRIES, CallRequest
+from consent.call import (
+    PERIODS,
+    REGISTRATION_KINDS,
+    CallerId,
+    CallRequest,
+    Campaign,
+    ListMembership,
+    Program,
+    Registration,
+    Registries,
+    Surroundings,
+    Tally,
+)
 from consent.contracts import data_path
 from consent.decision import Decision, decide
 from consent.evidence import bits_of
@@ -74,7 +87,19 @@ def book_files(*rules: dict[str, Any]) -> dict[str, str]:
     files = {name: packaged_files()[name] for name in kept}
     if rules:
         files["rows.yaml"] = json.dumps({"rules": list(rules)}, indent=1)
+    lists = {name for row in rules for name in _params(row).get("registries", ())}
+    described = [
+        {"id": name, "jurisdiction": "US", "level": "national", "title": "A list of a test"}
+        for name in sorted(lists)
+    ]
+    if described:
+        files["lists.yaml"] = json.dumps({"registries": described})
     return files
+
+
+def _params(row: dict[str, Any]) -> dict[str, Any]:
+    params: dict[str, Any] = row.get("check", {}).get("params", {})
+    return params
 
 
 def book(*rules: dict[str, Any]) -> Rulebook:
@@ -94,16 +119,53 @@ def request(**given: Any) -> CallRequest:
         "zones": ("America/Chicago",),
         "campaign_id": "spring",
         "subject_matter": "offer-1",
+        "caller_id_number": "+15125550199",
+        "sector": "OTHER",
+        "message_class": "ADVERTISING",
     }
     return CallRequest(**(fields | given))
 
 
+def in_order(asked: CallRequest, rulebook: Rulebook, at: int = NOW) -> Surroundings:
+    """Surroundings in which nothing is amiss.
+
+    Every list is loaded, five days old and does not hold the number; no call was abandoned; the
+    seller is registered everywhere, and its campaign declares what it must.
+    """
+    lists = (
+        ListMembership(one.id, None, "v1", at // DAY - 5, False) for one in rulebook.registries
+    )
+    places = {place for state in asked.states for place in (state, state[:2])}
+    registrations = (
+        Registration(f"{place}/{kind}", place, kind, 0)
+        for place in sorted(places)
+        for kind in REGISTRATION_KINDS
+    )
+    number = asked.caller_id_number or ""
+    return Surroundings(
+        registries=Registries(tuple(lists)),
+        campaign=Campaign(tuple(Tally(period, 0, 0, at) for period in PERIODS)),
+        program=Program(
+            registrations=tuple(registrations),
+            caller_ids=(CallerId("authorised", number, 0, None, "geographic", True),),
+            ring_seconds_min=30,
+            ring_count_min=6,
+            recording_notice_available=True,
+        ),
+    )
+
+
 def decided(
-    asked: CallRequest, state: SubjectState, rulebook: Rulebook | None = None, at: int = NOW
+    asked: CallRequest,
+    state: SubjectState,
+    rulebook: Rulebook | None = None,
+    at: int = NOW,
+    **surroundings: Any,
 ) -> Decision:
-    """The decision with nothing but the number's state around it."""
+    """The decision where all is in order around the call, but for the surroundings given."""
     rules = packaged_rulebook() if rulebook is None else rulebook
-    return decide(asked, state, NO_REGISTRIES, NO_CALENDAR, NO_CAMPAIGN, rules, at)
+    around = replace(in_order(asked, rules, at), **surroundings)
+    return decide(asked, state, around, rules, at)
 
 
 def grants(kind: str, at: int = NOW - 90 * DAY, **given: Any) -> SubjectState:

@@ -16,20 +16,23 @@ from typing import Final, Literal
 
 import structlog
 
-from consent.call import NO_CALENDAR, NO_CAMPAIGN, NO_REGISTRIES, CallRequest
+from consent.call import CallRequest, Surroundings
 from consent.contracts import contracts
 from consent.decision import Decision, decide, unavailable
-from consent.decision_record import RecordContext, Watermark, decision_record, fact_text
+from consent.decision_record import RecordContext, decision_record, fact_text
 from consent.documents import holds_person, number_needles
 from consent.errors import Rejected
 from consent.instants import instant_text
-from consent.numbers import canonical_number, region_of
+from consent.numbers import canonical_number
 from consent.partitioning import partition_of
+from consent.places import Stated, area_table_digest, candidates, recorded_places
 from consent.privacy import SALT_BYTES
-from consent.reasons import VIEW_STALE, VIEW_UNLOADED
+from consent.reasons import PARTY_TOO_LARGE, VIEW_STALE, VIEW_UNLOADED
 from consent.rulebook import Rulebook
+from consent.state import SubjectState
 from consent_ledger.adapters.publisher import outgoing
 from consent_ledger.api.authentication import Principal
+from consent_ledger.api.linked_numbers import LinkedNumbers, linked_numbers, watermark_of
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.models import (
     CheckAnswer,
@@ -85,14 +88,22 @@ class CheckSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class _Known:
+    """What was looked up for a decision; `linked` is what counted in it."""
+
+    number: str
+    view: ViewAnswer
+    linked: LinkedNumbers
+
+
+@dataclass(frozen=True, slots=True)
 class _Checked:
     """One decision on its way to an answer."""
 
     request: CheckRequest
     decision: Decision
     pending: PendingDecision
-    number: str
-    view: ViewAnswer
+    known: _Known
 
 
 class CallChecker:
@@ -105,12 +116,14 @@ class CallChecker:
         decisions: DecisionLog,
         metrics: ApiMetrics,
         settings: CheckSettings,
+        history_key: bytes,
     ) -> None:
         self._view = view
         self._rulebook = rulebook
         self._decisions = decisions
         self._metrics = metrics
         self._settings = settings
+        self._history_key = history_key
 
     async def check(self, request: CheckRequest, principal: Principal) -> CheckAnswer:
         """One answer; Rejected for a request that can't be decided about."""
@@ -141,39 +154,34 @@ class CallChecker:
     def _decide(self, request: CheckRequest, principal: Principal) -> _Checked:
         principal.for_seller(request.seller_id)
         number = canonical_number(request.number, self._settings.region_default)
-        call = _call_request(request, number, self._settings.profile)
         at = time.time_ns() // 1000
-        view = self._view.look_up(number)
+        view = self._view.look_up(number, request.seller_id, request.test)
+        call = _call_request(request, number, view.state, self._settings.profile)
         reason = _unusable(view, request.freshness_ms_max)
         if reason is None:
-            decision = decide(
-                call,
-                view.state,
-                NO_REGISTRIES,
-                NO_CALENDAR,
-                NO_CAMPAIGN,
-                self._rulebook,
-                at,
-            )
+            linked = linked_numbers(view, self._history_key)
+            surroundings = Surroundings(linked=linked.states)
+            decision = decide(call, view.state, surroundings, self._rulebook, at)
         else:
+            linked = LinkedNumbers()
             decision = unavailable(call, reason, self._rulebook, at)
-        return _Checked(request, decision, self._pending(decision, number, view), number, view)
+        known = _Known(number, view, linked)
+        return _Checked(request, decision, self._pending(decision, known), known)
 
-    def _pending(self, decision: Decision, number: str, view: ViewAnswer) -> PendingDecision:
-        partition = partition_of(number.encode(), self._settings.keyed_partitions)
-        watermark = None
-        if view.true_at is not None and view.age_ms is not None:
-            watermark = Watermark(partition, view.true_at, view.age_ms)
+    def _pending(self, decision: Decision, known: _Known) -> PendingDecision:
+        number, view = known.number, known.view
         context = RecordContext(
             event_id=str(uuid.uuid4()),
             occurred_at=decision.at,
             number=number,
             salt=os.urandom(SALT_BYTES),
             system=self._settings.system,
-            partition=partition,
+            partition=partition_of(number.encode(), self._settings.keyed_partitions),
             applied=view.state.applied,
-            watermark=watermark,
+            watermark=watermark_of(view.age),
             settings=self._settings.recorded_settings,
+            area_table_digest=area_table_digest(),
+            linked=known.linked.numbers,
         )
         record = contracts().record("DialDecision")
         fields = decision_record(decision, context)
@@ -189,7 +197,7 @@ class CallChecker:
         for one, done in zip(permits, recorded, strict=True):
             usable[one.pending.event_id] = done
             if not done:
-                corrections.append(self._pending(_unrecorded(one.decision), one.number, one.view))
+                corrections.append(self._pending(_unrecorded(one.decision), one.known))
         try:
             await self._decisions.record_behind([*(one.pending for one in others), *corrections])
         except DecisionUnrecorded as problem:
@@ -203,7 +211,7 @@ class CallChecker:
         self._metrics.checks.labels(decision.verdict.lower(), decision.reason or "").inc()
         texts = self._rulebook.reasons
         reasons = [Reason(code, texts.text(code)) for code in decision.reasons]
-        view = one.view
+        view = one.known.view
         true_at = None if view.true_at is None else instant_text(view.true_at)
         return CheckAnswer(
             verdict=_VERDICTS[decision.verdict],
@@ -238,21 +246,24 @@ _VERDICTS: Final[Mapping[str, Literal["allow", "deny", "unavailable"]]] = {
 }
 
 
-def _call_request(request: CheckRequest, number: str, profile: str) -> CallRequest:
-    """The request without its number, and with the country that the number is of."""
+def _call_request(
+    request: CheckRequest, number: str, state: SubjectState, profile: str
+) -> CallRequest:
+    """The request without number and postal code, and with every place that they and facts name."""
     needles = number_needles(number)
     for name in _TEXTS:
         text = getattr(request, name)
         if text is not None and holds_person(text, needles):
             remedy = "decisions are kept for ever: use an identifier without the person's number"
             raise Rejected("PERSON_IN_PAYLOAD", name, "(not shown)", remedy)
-    region = region_of(number)
-    states = [*request.states, *([] if region is None else [region])]
+    asked = Stated(tuple(request.states), tuple(request.zones))
+    recorded = recorded_places(state, test=request.test)
+    places = candidates(number, [asked, *recorded], request.postal_code)
     return CallRequest(
         **{name: getattr(request, name) for name in _AS_ASKED},
         profile=profile,
-        states=tuple(states),
-        zones=tuple(request.zones),
+        states=places.states,
+        zones=places.zones,
         counties=tuple(request.counties),
     )
 
@@ -263,8 +274,9 @@ def _unusable(view: ViewAnswer, freshness_ms_max: int | None) -> str | None:
         return VIEW_UNLOADED
     if view.freshness.stale:
         return VIEW_STALE
-    too_old = freshness_ms_max is not None and (view.age_ms or 0) > freshness_ms_max
-    return VIEW_STALE if too_old else None
+    if freshness_ms_max is not None and (view.age_ms or 0) > freshness_ms_max:
+        return VIEW_STALE
+    return PARTY_TOO_LARGE if view.party_too_large else None
 
 
 def _unrecorded(decision: Decision) -> Decision:

@@ -273,15 +273,7 @@ def test_record_decides_again(request: CallRequest, state: SubjectState) -> None
     decision = decided(request, state)
     record = decode(encode("DialDecision", decision_record(decision, context)))[1]
     call = request_of(record)
-    again = decide(
-        call.request,
-        state,
-        call.registries,
-        call.calendar,
-        call.campaign,
-        packaged_rulebook(),
-        call.at,
-    )
+    again = decide(call.request, state, call.surroundings, packaged_rulebook(), call.at)
     assert decode(encode("DialDecision", decision_record(again, context)))[1] == record
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from consent.call import (
     CANDIDATES_MAX,
-    NO_CALENDAR,
-    NO_CAMPAIGN,
+    NO_REGISTRIES,
     CallRequest,
     ListMembership,
     Registries,
+    Surroundings,
 )
 from consent.call_facts import CallFacts
 from consent.decision import NextAllowed, allowed_until, decide, unavailable
@@ -144,7 +144,7 @@ def test_timing_without_an_end_waits_for_an_event() -> None:
 
 def registry_book(on_missing: str = "deny") -> Rulebook:
     """A rulebook that asks one registry."""
-    check = {"kind": "list_absent", "params": {"registries": ["a-list"]}}
+    check = {"kind": "list_absent", "params": {"registries": ["a_list"]}}
     return book(denying("NATIONAL_DNC", check=check, on_missing=on_missing))
 
 
@@ -158,23 +158,24 @@ def registry_book(on_missing: str = "deny") -> Rulebook:
 )
 def test_registries(member: bool | None, verdict: str, reason: str | None) -> None:
     """A registry that is not loaded gives no answer, neither a yes nor a no."""
-    lists = Registries((ListMembership("a-list", version="1", member=member),))
-    decision = decide(request(), EMPTY, lists, NO_CALENDAR, NO_CAMPAIGN, registry_book(), NOW)
+    lists = Registries((ListMembership("a_list", version="1", member=member),))
+    decision = decide(request(), EMPTY, Surroundings(lists), registry_book(), NOW)
     assert (decision.verdict, decision.reason) == (verdict, reason)
     assert decision.allowed is (verdict == "ALLOW")
-    assert decision.registries == lists
+    assert decision.surroundings.registries == lists
 
 
 def test_registry_that_was_not_asked_is_not_loaded() -> None:
     """A registry that nobody looked up is like one that is not loaded."""
-    assert decided(request(), EMPTY, registry_book()).verdict == "UNAVAILABLE"
+    decision = decided(request(), EMPTY, registry_book(), registries=NO_REGISTRIES)
+    assert decision.verdict == "UNAVAILABLE"
 
 
 def test_denial_stands_without_a_registry() -> None:
     """A rule that denies on what is known denies, although a registry is missing."""
-    check = {"kind": "list_absent", "params": {"registries": ["a-list"]}}
+    check = {"kind": "list_absent", "params": {"registries": ["a_list"]}}
     rulebook = book(denying("NATIONAL_DNC", id="US-A", check=check), denying("SECTOR_BAN"))
-    decision = decided(request(), EMPTY, rulebook)
+    decision = decided(request(), EMPTY, rulebook, registries=NO_REGISTRIES)
     assert (decision.verdict, decision.reasons) == ("DENY", ("SECTOR_BAN",))
 
 
@@ -344,7 +345,7 @@ class Asks:
         """Miss it."""
         return Finding(Result.MISSING, (("wanted", None),))
 
-    def edges(self, facts: CallFacts, until: int) -> tuple[int, ...]:
+    def edges(self, facts: CallFacts, after: int, until: int) -> tuple[int, ...]:
         """Time brings nothing."""
         return ()
 

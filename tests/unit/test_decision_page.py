@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from consent.conditions import CONDITIONS
 from consent.fact_checks import FACTS
 from consent.instants import date_text
-from consent.rule_kinds import CONDITIONS, KINDS
+from consent.rule_kinds import KINDS
 from consent.rulebook import Rulebook
 from tests.decisions import packaged_files, packaged_rulebook
 

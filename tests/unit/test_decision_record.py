@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from consent.call import Calendar, Campaign, Emergency, Holiday, ListMembership, Registries
+from consent.call import (
+    Calendar,
+    CallerId,
+    Campaign,
+    Emergency,
+    Holiday,
+    ListMembership,
+    Program,
+    Registration,
+    Registries,
+    Surroundings,
+    Tally,
+)
 from consent.codec import decode, encode
 from consent.contracts import contracts, fact_schema
 from consent.decision import Decision, decide, unavailable
@@ -52,7 +64,7 @@ CONTEXT = RecordContext(
     area_table_digest=b"\x01" * 32,
     permit=Permit(str(uuid.UUID(int=8)), NOW + 60_000_000, "key-1"),
 )
-AROUND = (
+AROUND = Surroundings(
     Registries((ListMembership("a-list", "415", "v1", 20000, False, None),)),
     Calendar(
         (Holiday("US-LA", 20790, "Storm day", ("US-LA/Orleans",)),),
@@ -61,7 +73,17 @@ AROUND = (
             Emergency("e2", "US-LA", 1, 2),
         ),
     ),
-    Campaign(live_answered=200, abandoned=3, period_start_at=NOW - 9 * DAY),
+    Campaign((Tally("THIRTY_DAYS", 200, 3, NOW - 9 * DAY), Tally("CALENDAR_MONTH"))),
+    Program(
+        registrations=(Registration("r-1", "US-TX", "BOND", 20000, None, "spring", "415"),),
+        caller_ids=(CallerId("a-1", "+15125550199", NOW - DAY, NOW + DAY, "geographic", True),),
+        seller_type="nonprofit",
+        sectors=("PENSIONS", "OTHER"),
+        message_class="ADVERTISING",
+        ring_seconds_min=15,
+        recording_notice_available=False,
+        machine_detection_false_positives_ppm=0,
+    ),
 )
 
 
@@ -73,15 +95,7 @@ def recorded(decision: Decision) -> dict[str, Any]:
 def again(record: dict[str, Any], state: SubjectState) -> Decision:
     """The decision that a record and the number's state give."""
     call = request_of(record)
-    return decide(
-        call.request,
-        state,
-        call.registries,
-        call.calendar,
-        call.campaign,
-        packaged_rulebook(),
-        call.at,
-    )
+    return decide(call.request, state, call.surroundings, packaged_rulebook(), call.at)
 
 
 STATES = {
@@ -107,13 +121,11 @@ def test_recorded_decision_is_decided_alike(name: str, mode: str) -> None:
         failed_signature_attempts=1,
         request_id="r-1",
     )
-    decision = decide(asked, STATES[name], *AROUND, packaged_rulebook(), NOW)
+    decision = decide(asked, STATES[name], AROUND, packaged_rulebook(), NOW)
     record = recorded(decision)
     repeated = again(record, STATES[name])
     assert recorded(repeated) == record
-    assert request_of(record).registries == AROUND[0]
-    assert request_of(record).calendar == AROUND[1]
-    assert request_of(record).campaign == AROUND[2]
+    assert request_of(record).surroundings == AROUND
     assert request_of(record).rulebook_digest == packaged_rulebook().digest
 
 
