@@ -1,0 +1,230 @@
+"""What surrounds the call of a scenario: lists, calendar, campaign, program, other numbers.
+
+What is not mentioned is in order: every list is loaded, fresh and does not hold the number, nothing
+was abandoned, the seller is registered everywhere and may show its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from consent.call import (
+    PERIODS,
+    REGISTRATION_KINDS,
+    Calendar,
+    CallerId,
+    CallRequest,
+    Campaign,
+    Emergency,
+    Holiday,
+    ListMembership,
+    Program,
+    Registration,
+    Registries,
+    Surroundings,
+    Tally,
+)
+from consent.instants import MICROSECONDS
+from consent.rulebook import Rulebook
+from consent.scenario_facts import Defaults, Part, state_of_facts
+from consent.state import SubjectState
+from consent.yaml_source import suggestion
+
+CALLER_ID: Final = "scenario-caller-id"
+"""The number that is shown where a scenario names none; it may be shown."""
+
+LIST_AGE_DAYS: Final = 5
+"""Age of a list that a scenario does not date."""
+
+_DAY_US: Final = 86_400 * MICROSECONDS
+_LONG_AGO_DAYS: Final = 10_957
+_LEVELS: Final = ("national", "state")
+_RING_SECONDS: Final = 30
+_RINGS: Final = 6
+
+
+class ListGiven(NamedTuple):
+    """What a scenario says of a list, or of every list of a level; `member` None: not loaded."""
+
+    member: bool | None
+    version_date: int | None
+    listed_on: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Lists by level or id, and those that are not mentioned."""
+
+    given: Mapping[str, ListGiven]
+    otherwise: ListGiven
+    place: Part
+
+    def registries(self, rulebook: Rulebook) -> Registries:
+        """Every list that the rulebook names; SourceError if the scenario names another one."""
+        ids = {entry.id for entry in rulebook.registries}
+        for key in self.given:
+            if key not in ids and key not in _LEVELS:
+                remedy = suggestion(key, [*_LEVELS, *sorted(ids)])
+                raise self.place.error(key, "the rulebook names no such list", remedy)
+        return Registries(
+            tuple(
+                _membership(entry.id, self.given.get(entry.id) or self._of_level(entry.level))
+                for entry in rulebook.registries
+            )
+        )
+
+    def _of_level(self, level: str) -> ListGiven:
+        return self.given.get(level, self.otherwise)
+
+
+class Stated(NamedTuple):
+    """The surroundings but for the lists, which the rulebook names."""
+
+    calendar: Calendar
+    campaign: Campaign
+    program: Program
+    linked: tuple[SubjectState, ...]
+
+    def with_lists(self, registries: Registries) -> Surroundings:
+        """All of the surroundings."""
+        return Surroundings(registries, self.calendar, self.campaign, self.program, self.linked)
+
+
+def lists_of(facts: Part, at: int) -> Lists:
+    """What the facts say of lists; the rest is loaded, fresh and does not hold the number."""
+    fresh = at // _DAY_US - LIST_AGE_DAYS
+    place = facts.part("registries")
+    given = {}
+    for key, data in place.data.items():
+        entry = place.part(key)
+        dated = entry.day("version_date") if "version_date" in entry.data else fresh
+        member = None if data is None else data.get("listed", False)
+        given[key] = ListGiven(member, dated, entry.day("listed_on"))
+    return Lists(given, ListGiven(False, fresh, None), place)
+
+
+def stated_surroundings(facts: Part, request: CallRequest, defaults: Defaults) -> Stated:
+    """The surroundings that the facts state; SourceError for what is none."""
+    return Stated(
+        calendar=_calendar(facts),
+        campaign=_campaign(facts, defaults.at),
+        program=_program(facts.part("program"), request),
+        linked=tuple(state_of_facts(part, defaults) for part in facts.parts("linked")),
+    )
+
+
+def counties_of(counties: Iterable[str], states: Iterable[str]) -> tuple[str, ...]:
+    """Counties with their state, US-NY/Erie; one without is taken in every candidate state."""
+    among = tuple(states)
+    return tuple(
+        sorted(
+            {
+                full
+                for county in counties
+                for full in (
+                    [county] if "/" in county else [f"{state}/{county}" for state in among]
+                )
+            }
+        )
+    )
+
+
+def _membership(list_id: str, given: ListGiven) -> ListMembership:
+    if given.member is None:
+        return ListMembership(list_id)
+    return ListMembership(
+        list_id=list_id,
+        version="scenario",
+        version_date=given.version_date,
+        member=given.member,
+        listed_on=given.listed_on,
+    )
+
+
+def _calendar(facts: Part) -> Calendar:
+    holidays, emergencies = [], []
+    for part in facts.parts("holidays"):
+        day, jurisdiction = part.day("date"), part.data["jurisdiction"]
+        assert day is not None
+        counties = counties_of(part.data.get("counties", ()), (jurisdiction,))
+        name = part.data.get("name", "declared")
+        holidays.append(Holiday(jurisdiction, day, name, counties))
+    for index, part in enumerate(facts.parts("emergencies")):
+        from_at, jurisdiction = part.instant("from"), part.data["jurisdiction"]
+        assert from_at is not None
+        counties = counties_of(part.data.get("counties", ()), (jurisdiction,))
+        until_at = part.instant("to")
+        emergencies.append(
+            Emergency(f"emergencies[{index}]", jurisdiction, from_at, until_at, counties)
+        )
+    return Calendar(tuple(holidays), tuple(emergencies))
+
+
+def _campaign(facts: Part, at: int) -> Campaign:
+    """One pair of counts, for whatever period a rule counts."""
+    part = facts.part("campaign")
+    live, abandoned = part.data.get("live_answered", 0), part.data.get("abandoned", 0)
+    begun_at = part.instant("period_start") if "period_start" in part.data else at
+    return Campaign(tuple(Tally(period, live, abandoned, begun_at) for period in PERIODS))
+
+
+def _program(part: Part, request: CallRequest) -> Program:
+    data = part.data
+    return Program(
+        registrations=_registrations(part, request),
+        caller_ids=_caller_ids(part, request),
+        seller_type=data.get("seller_type"),
+        sectors=() if request.sector == "UNKNOWN" else (request.sector,),
+        message_class=request.message_class,
+        ring_seconds_min=data.get("ring_seconds", _RING_SECONDS),
+        ring_count_min=data.get("rings", _RINGS),
+        recording_notice_available=data.get("recording_notice", True),
+        free_to_recipient=data.get("free_to_recipient", True),
+        answering_machine_detection=data.get("machine_detection", False),
+        machine_detection_false_positives_ppm=data.get("machine_detection_false_positives_ppm"),
+    )
+
+
+def _registrations(part: Part, request: CallRequest) -> tuple[Registration, ...]:
+    if "registrations" not in part.data:
+        places = sorted({place for state in request.states for place in (state, state[:2])})
+        return tuple(
+            Registration(f"{place}/{kind}", place, kind, _LONG_AGO_DAYS)
+            for place in places
+            for kind in REGISTRATION_KINDS
+        )
+    return tuple(
+        Registration(
+            registration_id=f"registrations[{index}]",
+            jurisdiction=entry.data["jurisdiction"],
+            kind=entry.data["kind"],
+            valid_from=_or(entry.day("valid_from"), _LONG_AGO_DAYS),
+            valid_until=entry.day("valid_until"),
+            campaign_id=entry.data.get("campaign"),
+        )
+        for index, entry in enumerate(part.parts("registrations"))
+    )
+
+
+def _caller_ids(part: Part, request: CallRequest) -> tuple[CallerId, ...]:
+    if "caller_ids" not in part.data:
+        number = request.caller_id_number or CALLER_ID
+        long_ago = _LONG_AGO_DAYS * _DAY_US
+        return (CallerId("caller-id", number, long_ago, None, "geographic", True),)
+    return tuple(
+        CallerId(
+            authorisation_id=f"caller_ids[{index}]",
+            number=entry.data["number"],
+            valid_from_at=_or(entry.instant("valid_from"), _LONG_AGO_DAYS * _DAY_US),
+            valid_until_at=entry.instant("valid_until"),
+            number_kind=entry.data.get("kind"),
+            answers_opt_outs=entry.data.get("answers_opt_outs", True),
+        )
+        for index, entry in enumerate(part.parts("caller_ids"))
+    )
+
+
+def _or(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
