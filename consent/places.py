@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from consent.area_tables import NOWHERE, Places, area_tables, sorted_places
+from consent.call import candidate_zones, is_jurisdiction
 from consent.errors import Rejected
 from consent.numbers import region_of
+from consent.state import TEST_PREFIX, SubjectState
 
 __all__ = [
     "NOWHERE",
@@ -24,6 +26,7 @@ __all__ = [
     "candidates",
     "places_of_number",
     "places_of_postal_code",
+    "recorded_places",
     "replaced",
     "union",
     "zones_of_state",
@@ -35,7 +38,7 @@ _CANADIAN: Final = re.compile(r"([A-Z][0-9][A-Z]) ?(?:[0-9][A-Z][0-9])?", re.ASC
 _POSTAL_CODE_LENGTH_MAX: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Stated:
     """Places that one source states of a person: the request, or facts recorded of the number."""
 
@@ -123,6 +126,26 @@ def candidates(
             zones = source.zones or _zones_beside(source.states, placed)
             found = sorted_places((*found.states, *source.states), (*found.zones, *zones))
     return found
+
+
+def recorded_places(state: SubjectState, *, test: bool) -> list[Stated]:
+    """What is recorded of a number about its places, each source for itself.
+
+    Only what can be decided about: no other names. Rehearsals see what rehearsals recorded.
+    """
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for key, attribute in state.attributes.items():
+        if key.startswith(TEST_PREFIX) == test:
+            name, _colon, source = key.removeprefix(TEST_PREFIX).partition(":")
+            if name in ("states", "zones"):
+                found.setdefault(source, {})[name] = attribute.values
+    return [
+        Stated(
+            tuple(filter(is_jurisdiction, one.get("states", ()))),
+            candidate_zones(one.get("zones", ())),
+        )
+        for one in found.values()
+    ]
 
 
 def replaced(number: str, states: tuple[str, ...] | None, zones: tuple[str, ...] | None) -> Places:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from consent.area_tables import area_tables
 from consent_ledger.adapters.publisher import PublisherConfig
 from consent_ledger.api.app import create_app
 from consent_ledger.api.authentication import ApiKeys, Role, new_key
@@ -103,12 +104,14 @@ def keys_of(*given: tuple[str, list[Role], list[str] | None]) -> tuple[ApiKeys, 
 
 
 _lines = iter(range(100, 200))
-_codes = iter(code for code in range(201, 999) if code % 100 != 11)
+_codes = iter(
+    code for code, places in area_tables().area_codes.items() if places.states[0].startswith("US-")
+)
 _current = {"code": next(_codes)}
 
 
 def fresh_number() -> str:
-    """A fictional number that no other test of this run has used."""
+    """A fictional number of the United States that no other test of this run has used."""
     global _lines
     line = next(_lines, None)
     if line is None:

@@ -15,6 +15,10 @@ ItemStatus = Literal["accepted", "duplicate", "rejected", "unavailable"]
 Wait = Literal["projected", "recorded"]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Places = Annotated[list[Identifier], msgspec.Meta(max_length=64)]
+PostalCode = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=16, description="78701, 78701-1234, M5V 2T6 or M5V"),
+]
 NumberText = Annotated[
     str, msgspec.Meta(min_length=1, max_length=64, description="E.164, e.g. +14155550123")
 ]
@@ -58,9 +62,10 @@ class EventsAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
 class CheckRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """May this number be called, now, for this purpose and in this way?
 
-    `states` (US-TX, GB) and `zones` (IANA names) are where the person is known to be; what is not
-    given is taken from the ledger's facts, then from the number. `freshness_ms_max` asks for a
-    fresher view than the ledger's own limit. `test` decides on rehearsal events only.
+    `states` (US-TX, GB), `zones` (IANA names) and `postal_code` (US, Canada) are where the person
+    is known to be. They add to what the ledger's facts and the number itself name: a call must
+    be allowed in every candidate. `freshness_ms_max` asks for a fresher view than the ledger's
+    own limit. `test` decides on rehearsal events only.
     """
 
     number: NumberText
@@ -86,6 +91,7 @@ class CheckRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omi
     states: Places = []
     zones: Places = []
     counties: Places = []
+    postal_code: PostalCode | None = None
     freshness_ms_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
     test: bool = False
     explain: bool = False

@@ -10,9 +10,12 @@ from consent.places import (
     candidates,
     places_of_number,
     places_of_postal_code,
+    recorded_places,
     replaced,
     zones_of_state,
 )
+from consent.state import SubjectState
+from consent.state_entries import Attribute
 
 NEW_YORK, CHICAGO, DENVER = "America/New_York", "America/Chicago", "America/Denver"
 LOS_ANGELES = "America/Los_Angeles"
@@ -135,6 +138,26 @@ def test_a_number_of_nowhere_stays_nowhere_without_a_statement() -> None:
     """So that it is not called."""
     assert candidates("+18005550103") == NOWHERE
     assert candidates("+18005550103", [Stated((), (CHICAGO,))]) == Places((), (CHICAGO,))
+
+
+def test_recorded_places_are_kept_apart_by_their_source() -> None:
+    """Only valid names, and of rehearsals only in rehearsals."""
+    attributes = {
+        "states:ADDRESS": ("US-TX",),
+        "states:STATED_ZONE": ("US-NY", "somewhere"),
+        "zones:STATED_ZONE": (NEW_YORK, "Nowhere/Town"),
+        "zones": (DENVER,),
+        "line_type": ("MOBILE",),
+        "test:states:ADDRESS": ("US-CA",),
+    }
+    state = SubjectState(attributes={key: Attribute(1, one) for key, one in attributes.items()})
+    assert sorted(recorded_places(state, test=False)) == [
+        Stated((), (DENVER,)),
+        Stated(("US-NY",), (NEW_YORK,)),
+        Stated(("US-TX",), ()),
+    ]
+    assert recorded_places(state, test=True) == [Stated(("US-CA",), ())]
+    assert recorded_places(SubjectState(), test=False) == []
 
 
 def test_scenario_files_replace_what_the_number_says() -> None:
