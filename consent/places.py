@@ -151,12 +151,17 @@ def recorded_places(state: SubjectState, *, test: bool) -> list[Stated]:
 def replaced(number: str, states: tuple[str, ...] | None, zones: tuple[str, ...] | None) -> Places:
     """Candidates where what is given stands instead of what the number says; None is not given.
 
-    For scenario files. Given states without zones have all zones of these states.
+    For scenario files. Given states without zones have the number's zones where the number is of
+    one of them, and all zones of the others.
     """
-    if states is None:
-        own = places_of_number(number)
-        return own if zones is None else sorted_places(own.states, zones)
-    return sorted_places(states, _zones_beside(states, ()) if zones is None else zones)
+    own = places_of_number(number)
+    if zones is not None:
+        return sorted_places(own.states if states is None else states, zones)
+    if not states:
+        return own if states is None else Places((), own.zones)
+    meets = any(state in states or state[:2] in states for state in own.states)
+    beside = _zones_beside(states, own.states)
+    return sorted_places(states, beside.union(own.zones) if meets else beside)
 
 
 def _zones_beside(states: tuple[str, ...], placed: tuple[str, ...]) -> set[str]:

@@ -167,7 +167,26 @@ def test_scenario_files_replace_what_the_number_says() -> None:
     assert replaced(number, (), ()) == NOWHERE
     assert replaced(number, None, None) == Places(("US-FL",), (NEW_YORK,))
     assert replaced(number, None, ()) == Places(("US-FL",), ())
-    assert replaced(number, ("US-TX",), None) == Places(("US-TX",), (CHICAGO, DENVER))
+    assert replaced(number, (), None) == Places((), (NEW_YORK,))
+
+
+@pytest.mark.parametrize(
+    ("number", "states", "zones"),
+    [
+        ("+13055550103", ("US-FL",), (NEW_YORK,)),
+        ("+18505550103", ("US-FL",), (CHICAGO, NEW_YORK)),
+        ("+13055550103", ("US-TX",), (CHICAGO, DENVER)),
+        ("+13055550103", ("US-CA", "US-FL"), (LOS_ANGELES, NEW_YORK)),
+        ("+13055550103", ("US",), (NEW_YORK,)),
+        ("+18005550103", ("US-TX",), (CHICAGO, DENVER)),
+        ("+33655550139", ("FR",), ("Europe/Paris",)),
+    ],
+)
+def test_scenario_files_may_repeat_the_state_only(
+    number: str, states: tuple[str, ...], zones: tuple[str, ...]
+) -> None:
+    """Then the number's zones stay where it is of that state; other states have all of theirs."""
+    assert replaced(number, states, None) == Places(states, zones)
 
 
 def test_zones_of_jurisdictions() -> None:
