@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_a_stored_event_told_as_a_document_is_the_same_event(
     drawn: tuple[RecordContract, dict[str, Any]],
 ) -> None:
     """Fields written as a document and read again are the fields; the form is plain JSON."""
-    record, fields = drawn
+    record, fields = drawn[0], _with_whole_digests(drawn[1])
     told = document_fields(record.schema, fields)
     assert json.loads(json.dumps(told)) == told
     if record.name == "DialDecision" or record.effect != "permits":
@@ -145,3 +146,15 @@ def test_a_stored_event_told_as_a_document_is_the_same_event(
     except Rejected:
         return
     assert draft.fields == fields
+
+
+def _with_whole_digests(value: Any, name: str = "") -> Any:
+    """The fields with a digest of 32 bytes wherever they have one.
+
+    The log takes bytes of any length there, the document door sets them aside with a notice.
+    """
+    if isinstance(value, dict):
+        return {key: _with_whole_digests(part, key) for key, part in value.items()}
+    if isinstance(value, bytes) and name.endswith("sha256"):
+        return hashlib.sha256(value).digest()
+    return value
