@@ -67,6 +67,12 @@ class ViewAnswer:
     party_too_large: bool = False
     oldest_partition: int | None = None
 
+    @property
+    def age(self) -> PartitionAge:
+        """How fresh the answer is, as that of the partition that it is no fresher than."""
+        number = self.partition if self.oldest_partition is None else self.oldest_partition
+        return PartitionAge(number, self.freshness, self.true_at, self.age_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:

@@ -88,7 +88,9 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
         acceptor=EventAcceptor(
             publisher, confirmations, metrics, region_default, config.acceptance
         ),
-        checker=CallChecker(view, config.rulebook, decisions, metrics, config.check),
+        checker=CallChecker(
+            view, config.rulebook, decisions, metrics, config.check, config.history_key
+        ),
         timelines=TimelineReader(
             store, config.store.database, config.history_key, config.rulebook.reasons
         ),
