@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS ?= 100
+# Integration tests mostly wait, so more processes than cores; each starts brokers of its own.
+TEST_PROCESSES ?= 3
 SEED ?= 1
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
@@ -31,7 +33,7 @@ up: $(STAMP) ## Run broker, store, workers and API on this machine, data under .
 	$(BIN)/consent-ledger up
 
 test: $(STAMP) ## All tests; those on Apache Kafka need a container engine
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 check: $(STAMP) ## Format, lint, types, import contracts, contracts of the log, docs
 	$(BIN)/ruff format --check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import pytest
 
@@ -15,6 +15,7 @@ from tests.brokers import embedded_broker as start_embedded_broker
 from tests.brokers import kafka_broker as start_kafka_broker
 
 _missing_engine: list[str] = []
+_LEFT_OUT: Final = "Apache Kafka is left out"
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +45,7 @@ def kafka_broker() -> Iterator[Broker]:
 def _leave_out(reason: str) -> NoReturn:
     if os.environ.get("REQUIRE_KAFKA") == "1":
         pytest.fail(f"REQUIRE_KAFKA=1, but {reason}", pytrace=False)
-    pytest.skip(f"Apache Kafka is left out: {reason}")
+    pytest.skip(f"{_LEFT_OUT}: {reason}")
 
 
 @pytest.fixture(
@@ -74,7 +75,13 @@ def kafka_stage(kafka_broker: Broker, tmp_path: Path) -> Iterator[Stage]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says at the end that half of the run was left out, so that nobody reads it as green."""
-    if _missing_engine:
-        terminalreporter.write_sep("=", "Apache Kafka was left out", yellow=True, bold=True)
-        terminalreporter.write_line(_missing_engine[0])
+    """Says at the end that half of the run was left out, so that nobody reads it as green.
+
+    Looks at what was skipped, since with several processes this one started no broker.
+    """
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = str(report.longrepr[-1]) if isinstance(report.longrepr, tuple) else ""
+        if _LEFT_OUT in reason:
+            terminalreporter.write_sep("=", "Apache Kafka was left out", yellow=True, bold=True)
+            terminalreporter.write_line(reason)
+            return
