@@ -46,7 +46,7 @@ class NotReassigned:
     `certain_modes` where such a rule relies on consent.
     """
 
-    max_age_days: int
+    max_age_days: int | None
     mandatory: bool
     certain_modes: frozenset[str]
     profiles_if_relied_on: frozenset[str]
@@ -73,9 +73,8 @@ class NotReassigned:
         if self.mandatory or (self._is_certain(facts.mode) and "consent" in facts.reliance):
             if newest.answer == "NO_DATA":
                 return Finding(Result.FAILS, used, self.no_data_reason)
-            for day, name in zip(facts.days(zones), zones or facts.zones or ANYWHERE, strict=True):
-                if day - local_day(newest.at, name) > self.max_age_days:
-                    return Finding(Result.FAILS, used, self.stale_reason)
+            if self._is_stale(facts, newest, zones or facts.zones or ANYWHERE):
+                return Finding(Result.FAILS, used, self.stale_reason)
         return Finding(Result.HOLDS, used)
 
     def edges(self, facts: CallFacts, after: int, until: int) -> Iterator[int]:
@@ -84,8 +83,15 @@ class NotReassigned:
         if newest is not None:
             if after < newest.at <= until:
                 yield newest.at
-            days = {local_day(newest.at, name) + self.max_age_days + 1 for name in facts.zones}
-            yield from midnights(facts, days, after, until)
+            if self.max_age_days is not None:
+                days = {local_day(newest.at, name) + self.max_age_days + 1 for name in facts.zones}
+                yield from midnights(facts, days, after, until)
+
+    def _is_stale(self, facts: CallFacts, newest: Reassignment, zones: tuple[str, ...]) -> bool:
+        return self.max_age_days is not None and any(
+            day - local_day(newest.at, name) > self.max_age_days
+            for day, name in zip(facts.days(zones), zones, strict=True)
+        )
 
     def _is_certain(self, mode: str) -> bool:
         return mode in self.certain_modes or mode == UNKNOWN
@@ -157,7 +163,7 @@ REASSIGNMENT_REASONS: Final[Mapping[str, str]] = {
 NUMBER_FACTS: Final[Mapping[str, Callable[[Mapping[str, Any], RuleContext], Check]]] = {
     "not_tagged": lambda params, context: NotTagged(_upper(params["tags"])),
     "not_reassigned": lambda params, context: NotReassigned(
-        max_age_days=params["max_age_days"],
+        max_age_days=params.get("max_age_days"),
         mandatory=params.get("mandatory", False),
         certain_modes=_upper(params.get("certain_modes", ())),
         profiles_if_relied_on=_upper(params.get("if_relied_on", {}).get("profile", ())),

@@ -120,7 +120,7 @@ def _on_holidays(
     if "on_holidays" not in params:
         return None, ()
     given = params["on_holidays"]
-    calendars = known_calendars(given["calendars"], context, ("on_holidays", "calendars"))
+    calendars = known_calendars(given.get("calendars", []), context, ("on_holidays", "calendars"))
     closed = Closures(calendars, given.get("declared", False), context.place)
     return closed, _intervals(given["hours"], ("on_holidays", "hours"))
 
