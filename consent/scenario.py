@@ -23,7 +23,6 @@ from consent.numbers import canonical_number
 from consent.places import replaced
 from consent.scenario_facts import Defaults, Part, state_of_facts
 from consent.scenario_surroundings import (
-    CALLER_ID,
     Lists,
     Stated,
     counties_of,
@@ -196,7 +195,7 @@ def _request(
             sector=data.get("sector", "OTHER"),
             message_class=data.get("message_class", ordinary),
             emergency_purpose=data.get("emergency_purpose", False),
-            caller_id_number=data.get("caller_id", CALLER_ID),
+            caller_id_number=data.get("caller_id"),
             shipment_id=data.get("shipment_id"),
             failed_signature_attempts=data.get("failed_signature_attempts"),
         )

@@ -40,8 +40,8 @@ def arguments(
     if scenario.known_on is not None:
         rulebook = _known_on(rulebook, scenario.known_on)
     registries = scenario.lists.registries(rulebook)
-    surroundings = scenario.stated.with_lists(registries)
-    return scenario.request, scenario.state, surroundings, rulebook, scenario.at
+    request, surroundings = scenario.stated.around(scenario.request, registries, rulebook)
+    return request, scenario.state, surroundings, rulebook, scenario.at
 
 
 def evaluate(scenario: Scenario, rulebook: Rulebook) -> Result:

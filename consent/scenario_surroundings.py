@@ -7,7 +7,8 @@ was abandoned, the seller is registered everywhere and may show its number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from consent.call import (
@@ -27,19 +28,20 @@ from consent.call import (
     Tally,
 )
 from consent.instants import MICROSECONDS
-from consent.rulebook import Rulebook
+from consent.program_checks import CallerIdBegins
+from consent.rulebook import Registry, Rulebook
 from consent.scenario_facts import Defaults, Part, state_of_facts
 from consent.state import SubjectState
 from consent.yaml_source import suggestion
 
-CALLER_ID: Final = "scenario-caller-id"
-"""The number that is shown where a scenario names none; it may be shown."""
+_CALLER_ID_ENDS: Final = "5550100"
 
 LIST_AGE_DAYS: Final = 5
 """Age of a list that a scenario does not date."""
 
 _DAY_US: Final = 86_400 * MICROSECONDS
 _LONG_AGO_DAYS: Final = 10_957
+_LONG_AGO_US: Final = _LONG_AGO_DAYS * _DAY_US
 _LEVELS: Final = ("national", "state")
 _RING_SECONDS: Final = 30
 _RINGS: Final = 6
@@ -55,10 +57,15 @@ class ListGiven(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Lists by level or id, and those that are not mentioned."""
+    """Lists by level or id, and those that are not mentioned.
+
+    `reported` are lists of which the number's own facts tell: one that is asked number by number
+    then answers by them.
+    """
 
     given: Mapping[str, ListGiven]
     otherwise: ListGiven
+    reported: frozenset[str]
     place: Part
 
     def registries(self, rulebook: Rulebook) -> Registries:
@@ -69,27 +76,52 @@ class Lists:
                 remedy = suggestion(key, [*_LEVELS, *sorted(ids)])
                 raise self.place.error(key, "the rulebook names no such list", remedy)
         return Registries(
-            tuple(
-                _membership(entry.id, self.given.get(entry.id) or self._of_level(entry.level))
-                for entry in rulebook.registries
-            )
+            tuple(_membership(entry.id, self._given(entry)) for entry in rulebook.registries)
         )
 
-    def _of_level(self, level: str) -> ListGiven:
-        return self.given.get(level, self.otherwise)
+    def _given(self, entry: Registry) -> ListGiven:
+        given = self.given.get(entry.id)
+        if given is None and entry.wash and entry.id in self.reported:
+            return ListGiven(None, None, None)
+        return given or self.given.get(entry.level, self.otherwise)
 
 
 class Stated(NamedTuple):
-    """The surroundings but for the lists, which the rulebook names."""
+    """The surroundings but for the lists, which the rulebook names.
+
+    Without a `caller_id` the number shown is one that the rulebook's rows accept.
+    """
 
     calendar: Calendar
     campaign: Campaign
     program: Program
     linked: tuple[SubjectState, ...]
+    caller_id: str | None
 
-    def with_lists(self, registries: Registries) -> Surroundings:
-        """All of the surroundings."""
-        return Surroundings(registries, self.calendar, self.campaign, self.program, self.linked)
+    def around(
+        self, request: CallRequest, registries: Registries, rulebook: Rulebook
+    ) -> tuple[CallRequest, Surroundings]:
+        """The request with the number that is shown, and all of the surroundings."""
+        program = self.program
+        if self.caller_id is None:
+            number = accepted_caller_id(rulebook, request.states)
+            request = replace(request, caller_id_number=number)
+            if program.caller_ids is None:
+                shown = CallerId("caller-id", number, _LONG_AGO_US, None, "geographic", True)
+                program = replace(program, caller_ids=(shown,))
+        return request, Surroundings(registries, self.calendar, self.campaign, program, self.linked)
+
+
+@lru_cache(maxsize=1024)
+def accepted_caller_id(rulebook: Rulebook, states: tuple[str, ...]) -> str:
+    """A number with a prefix that a row for one of these places asks for, else any number."""
+    countries = {state[:2] for state in states}
+    prefixes = [
+        rule.check.prefixes[0]
+        for rule in rulebook.rules
+        if isinstance(rule.check, CallerIdBegins) and rule.country in countries
+    ]
+    return (prefixes[0] if prefixes else "+1212") + _CALLER_ID_ENDS
 
 
 def lists_of(facts: Part, at: int) -> Lists:
@@ -102,7 +134,8 @@ def lists_of(facts: Part, at: int) -> Lists:
         dated = entry.day("version_date") if "version_date" in entry.data else fresh
         member = None if data is None else data.get("listed", False)
         given[key] = ListGiven(member, dated, entry.day("listed_on"))
-    return Lists(given, ListGiven(False, fresh, None), place)
+    reported = {entry.data.get("list_id", "") for entry in facts.parts("listed")}
+    return Lists(given, ListGiven(False, fresh, None), frozenset(reported), place)
 
 
 def stated_surroundings(facts: Part, request: CallRequest, defaults: Defaults) -> Stated:
@@ -112,6 +145,7 @@ def stated_surroundings(facts: Part, request: CallRequest, defaults: Defaults) -
         campaign=_campaign(facts, defaults.at),
         program=_program(facts.part("program"), request),
         linked=tuple(state_of_facts(part, defaults) for part in facts.parts("linked")),
+        caller_id=request.caller_id_number,
     )
 
 
@@ -208,16 +242,18 @@ def _registrations(part: Part, request: CallRequest) -> tuple[Registration, ...]
     )
 
 
-def _caller_ids(part: Part, request: CallRequest) -> tuple[CallerId, ...]:
+def _caller_ids(part: Part, request: CallRequest) -> tuple[CallerId, ...] | None:
+    """None where the number shown is settled with the rulebook."""
     if "caller_ids" not in part.data:
-        number = request.caller_id_number or CALLER_ID
-        long_ago = _LONG_AGO_DAYS * _DAY_US
-        return (CallerId("caller-id", number, long_ago, None, "geographic", True),)
+        number = request.caller_id_number
+        if number is None:
+            return None
+        return (CallerId("caller-id", number, _LONG_AGO_US, None, "geographic", True),)
     return tuple(
         CallerId(
             authorisation_id=f"caller_ids[{index}]",
             number=entry.data["number"],
-            valid_from_at=_or(entry.instant("valid_from"), _LONG_AGO_DAYS * _DAY_US),
+            valid_from_at=_or(entry.instant("valid_from"), _LONG_AGO_US),
             valid_until_at=entry.instant("valid_until"),
             number_kind=entry.data.get("kind"),
             answers_opt_outs=entry.data.get("answers_opt_outs", True),

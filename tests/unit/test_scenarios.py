@@ -1,0 +1,761 @@
+"""Scenario files: what each field of one means, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import jsonschema
+import pytest
+
+from consent.contracts import data_path
+from consent.decision import Decision
+from consent.instants import parse_date, parse_instant
+from consent.rulebook import Rulebook
+from consent.scenario import Scenario, ScenarioError, read_scenarios, scenarios_of
+from consent.scenario_results import Result, evaluate, result_fields
+from consent.yaml_source import SourceError
+from tests.decisions import book, book_files, rule
+
+AT = "2026-11-24T16:00:00Z"
+REQUEST: dict[str, Any] = {
+    "number": "+12125550142",
+    "at": AT,
+    "seller": "acme",
+    "campaign": "spring",
+    "subject_matter": "offer-1",
+    "purpose": "MARKETING",
+    "mode": "LIVE",
+    "dial": "MANUAL",
+    "party": "CONSUMER",
+    "profile": "strict",
+    "states": ["US-NY"],
+    "zones": ["America/New_York"],
+}
+GRANT: dict[str, Any] = {
+    "kind": "PEWC",
+    "granted_at": "2026-06-01T15:00:00Z",
+    "purposes": ["MARKETING"],
+    "modes": ["LIVE"],
+}
+SCHEMA = json.loads((data_path("schemas") / "scenarios.schema.json").read_text())
+
+
+def scenario(
+    facts: dict[str, Any] | None = None, expect: dict[str, Any] | None = None, **asked: Any
+) -> Scenario:
+    """One scenario: a live marketing call to New York at noon, unless something else is asked."""
+    request = {name: value for name, value in (REQUEST | asked).items() if value is not None}
+    content = {"id": "one", "request": request, "facts": facts or {}, "expect": expect or {}}
+    return scenarios_of({"scenarios": [content]})[0]
+
+
+def check_row(kind: str, params: dict[str, Any], **given: Any) -> dict[str, Any]:
+    """A row with this check, for the whole of the US."""
+    return rule(check={"kind": kind, "params": params}, **given)
+
+
+@cache
+def _book(row: str) -> Rulebook:
+    return book(json.loads(row))
+
+
+def decision(row: dict[str, Any], one: Scenario) -> Decision:
+    """What a rulebook of this one row decides."""
+    return evaluate(one, _book(json.dumps(row))).decision
+
+
+def denied(row: dict[str, Any], facts: dict[str, Any] | None = None, **asked: Any) -> bool:
+    """Whether the row denies the call."""
+    found = decision(row, scenario(facts, **asked))
+    assert found.verdict in ("ALLOW", "DENY")
+    return found.verdict == "DENY"
+
+
+NOT_WITHDRAWN = check_row("fact", {"fact": "not_withdrawn", "lifted_by": ["pewc"]})
+CONSENT = check_row("consent", {"kinds": ["pewc"]})
+NOT_LISTED = check_row("list_absent", {"list_kinds": ["internal"]})
+CAP = check_row("cap", {"max": 1, "hours": 24, "per": "subject_matter"})
+NATIONAL = check_row("list_absent", {"registries": ["us_national_dnc"]})
+FRESH = check_row("freshness", {"registries": ["us_national_dnc"], "max_age_days": 31})
+STATE = check_row("list_absent", {"registries": ["us_ak_dnc"]})
+
+
+def test_places_given_replace_those_of_the_number() -> None:
+    """Given places stand alone; what is not given follows from the number."""
+    given = scenario(states=["US-CA"], zones=["America/Los_Angeles"])
+    assert given.request.states == ("US-CA",)
+    assert given.request.zones == ("America/Los_Angeles",)
+    derived = scenario(states=None, zones=None)
+    assert derived.request.states == ("US-NY",)
+    assert derived.request.zones == ("America/New_York",)
+    assert scenario(states=["US-NY"], zones=None).request.zones == ("America/New_York",)
+
+
+def test_an_explicit_nothing_stays_nothing() -> None:
+    """`[]` is that nothing could be resolved, and not that nothing was said."""
+    nothing = scenario(states=[], zones=[])
+    assert nothing.request.states == () and nothing.request.zones == ()
+    place = check_row("fact", {"fact": "place_known"})
+    place["jurisdiction"] = {"country": "*", "subdivision": None, "match": ["address"]}
+    assert denied(place, states=[], zones=[])
+    assert denied(place, states=[])
+    assert denied(place, zones=[])
+    assert not denied(place)
+
+
+@pytest.mark.parametrize("profile", ["strict", "STRICT", "Strict", None])
+def test_profiles_in_any_case(profile: str | None) -> None:
+    """Profiles are taken in any case, and strict is the default."""
+    assert scenario(profile=profile).request.profile == "STRICT"
+    assert scenario(profile="Statutory").request.profile == "STATUTORY"
+
+
+def test_what_a_request_says_reaches_the_decision() -> None:
+    """Each word of the request, and the instant, are what is decided about."""
+    one = scenario(mode="AI_VOICE", dial="ATDS", party="BUSINESS", purpose="SURVEY")
+    asked = one.request
+    assert (asked.call_mode, asked.dial_mode, asked.party) == ("AI_VOICE", "ATDS", "BUSINESS")
+    assert (asked.purpose, asked.seller_id, asked.campaign_id) == ("SURVEY", "acme", "spring")
+    assert asked.subject_matter == "offer-1"
+    assert decision(CONSENT, one).at == parse_instant(AT)
+    assert scenario(dial=None, party=None).request.dial_mode == "MANUAL"
+
+
+def test_known_at_leaves_out_rows_known_later() -> None:
+    """A row whose text was collected later is not there; a date and an instant mean the same."""
+    row = rule(known={"from": "2026-11-21", "to": None})
+    assert denied(row)
+    assert not denied(row, known_at="2026-11-20")
+    assert not denied(row, known_at="2026-11-20T23:59:59Z")
+    assert denied(row, known_at="2026-11-21")
+
+
+def test_line_type() -> None:
+    """The line of the number decides whether a row is for it; unknown may be any."""
+    row = rule(applies_when={"line": ["landline"]})
+    assert denied(row, {"line_type": "LANDLINE"})
+    assert not denied(row, {"line_type": "MOBILE"})
+    both = rule(applies_when={"line": ["landline", "unknown"]})
+    assert denied(both, {"line_type": "UNKNOWN"}) and denied(both)
+
+
+def test_lists_not_mentioned_are_fresh_and_do_not_hold_the_number() -> None:
+    """Loaded, 5 days old, not a member."""
+    found = decision(NATIONAL, scenario()).surroundings.registries.membership("us_national_dnc")
+    assert found is not None and found.member is False
+    assert found.version_date == parse_date("2026-11-19")
+    assert not denied(NATIONAL) and not denied(FRESH)
+
+
+def test_lists_by_level() -> None:
+    """`national` and `state` are every list of that level."""
+    assert denied(NATIONAL, {"registries": {"national": {"listed": True}}})
+    files = book_files(STATE)
+    files["lists.yaml"] = json.dumps(
+        {
+            "registries": [
+                {"id": name, "jurisdiction": "US-AK", "level": "state", "title": "A list of a test"}
+                for name in STATE["check"]["params"]["registries"]
+            ]
+        }
+    )
+    state = Rulebook.load(files)
+    for level, verdict in (("state", "DENY"), ("national", "ALLOW")):
+        listed = scenario({"registries": {level: {"listed": True}}})
+        assert evaluate(listed, state).decision.verdict == verdict
+    assert not denied(NATIONAL, {"registries": {"state": {"listed": True}}})
+
+
+def test_a_list_by_its_id_goes_first() -> None:
+    """What is said of one list is not overruled by what is said of its level."""
+    registries = {"national": {"listed": True}, "us_national_dnc": {"listed": False}}
+    assert not denied(NATIONAL, {"registries": registries})
+
+
+def test_age_of_a_list() -> None:
+    """31 days are fresh, 32 are not, and a list without a date is of no known age."""
+    dated = lambda day: {"registries": {"national": {"version_date": day}}}  # noqa: E731
+    assert not denied(FRESH, dated("2026-10-24"))
+    assert denied(FRESH, dated("2026-10-23"))
+    found = decision(FRESH, scenario(dated(None)))
+    assert found.reason == "DATA_MISSING"
+
+
+def test_date_of_a_listing() -> None:
+    """`listed_on` reaches the rule that asks for it."""
+    saved = {"listed_less_than": {"registry": "us_national_dnc", "days": 28}}
+    unless = [{"code": "NEW", "when": saved, "profiles": ["strict"]}]
+    row = check_row("list_absent", {"registries": ["us_national_dnc"]}, unless=unless)
+    listed = lambda day: {"registries": {"national": {"listed": True, "listed_on": day}}}  # noqa: E731
+    assert not denied(row, listed("2026-11-04"))
+    assert denied(row, listed("2026-10-04"))
+
+
+@pytest.mark.parametrize("given", [None, {"listed": None}])
+def test_a_list_that_is_not_loaded(given: Any) -> None:
+    """Null is a list without an answer: then there is none."""
+    found = decision(NATIONAL, scenario({"registries": {"national": given}}))
+    assert (found.verdict, found.reason) == ("UNAVAILABLE", "REGISTRY_UNLOADED")
+
+
+def test_a_list_that_no_row_names() -> None:
+    """A misspelt list is refused, with what was meant."""
+    one = scenario({"registries": {"us_national_dcn": {"listed": True}}})
+    with pytest.raises(SourceError, match="us_national_dnc"):
+        evaluate(one, book(NATIONAL))
+
+
+def test_a_grant_covers_what_it_names() -> None:
+    """Kind, purpose, mode, seller and subject must fit; without purposes it grants nothing."""
+    assert not denied(CONSENT, {"grants": [GRANT]})
+    for other in (
+        {"kind": "EXPRESS"},
+        {"purposes": ["SURVEY"]},
+        {"modes": ["PRERECORDED"]},
+        {"seller": "other"},
+        {"subject_matters": ["offer-2"]},
+        {"granted_at": "2026-11-24T16:00:01Z"},
+        {"expires_at": "2026-11-24T16:00:00Z"},
+        {"purposes": []},
+        {"modes": ["UNKNOWN"]},
+    ):
+        assert denied(CONSENT, {"grants": [GRANT | other]}), other
+    assert denied(CONSENT, {"grants": [{k: v for k, v in GRANT.items() if k != "purposes"}]})
+
+
+def test_reasons_of_a_grant_that_does_not_fit() -> None:
+    """One that ran out, and one for something else, are told apart."""
+    expired = {"grants": [GRANT | {"expires_at": "2026-10-01T00:00:00Z"}]}
+    assert decision(CONSENT, scenario(expired)).reason == "CONSENT_EXPIRED"
+    elsewhere = {"grants": [GRANT | {"purposes": ["SURVEY"]}]}
+    assert decision(CONSENT, scenario(elsewhere)).reason == "CONSENT_SCOPE"
+
+
+def test_signed_at_is_the_time_of_the_grant_unless_given() -> None:
+    """The age of a consent counts from its signature."""
+    row = check_row("consent", {"kinds": ["pewc"], "max_age_days": 730})
+    old = GRANT | {"granted_at": "2024-06-01T15:00:00Z"}
+    assert denied(row, {"grants": [old]})
+    assert not denied(row, {"grants": [old | {"signed_at": "2026-06-01T15:00:00Z"}]})
+    assert denied(row, {"grants": [GRANT | {"signed_at": "2024-06-01T15:00:00Z"}]})
+
+
+@pytest.mark.parametrize(
+    ("flag", "element"),
+    [
+        ("signature", "signature"),
+        ("request_copy_sha256", "request_copy_sha256"),
+        ("authorises_auto", "authorises_automated"),
+        ("authorises_automated", "authorises_automated"),
+        ("not_condition", "not_a_condition"),
+        ("recording", "recording_sha256"),
+        ("positive_act", "positive_act"),
+        ("notice_sha256", "notice_sha256"),
+        ("double_opt_in", "double_opt_in"),
+    ],
+)
+def test_evidence_flags(flag: str, element: str) -> None:
+    """A flag is the element that it names; one that is false or not there is missing."""
+    row = check_row("consent", {"kinds": ["pewc"], "evidence_required": [element]})
+    assert not denied(row, {"grants": [GRANT | {"evidence": {flag: True}}]})
+    for lacking in ({}, {flag: False}, {flag: None}):
+        facts = {"grants": [GRANT | {"evidence": lacking}]}
+        assert decision(row, scenario(facts)).reason == "CONSENT_EVIDENCE_INCOMPLETE"
+
+
+@pytest.mark.parametrize("name", ["seller_named", "number_named"])
+def test_what_a_grant_names(name: str) -> None:
+    """That seller and number are named are statements of the grant itself."""
+    row = check_row("consent", {"kinds": ["pewc"], "evidence_required": [name]})
+    assert not denied(row, {"grants": [GRANT | {name: True}]})
+    assert denied(row, {"grants": [GRANT | {name: False}]})
+    assert denied(row, {"grants": [GRANT]})
+
+
+def test_evidence_that_nobody_knows() -> None:
+    """A misspelt flag is refused: it would make a consent look incomplete."""
+    with pytest.raises(SourceError, match=r"grants\.0\.evidence\.signatur: .* 'signature'"):
+        scenario({"grants": [GRANT | {"evidence": {"signatur": True}}]})
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"scope": "*"},
+        {"scope": "UNKNOWN"},
+        {},
+        {"scope": {}},
+        {"scope": {"purposes": ["MARKETING"], "modes": ["LIVE"]}},
+        {"scope": {"purposes": ["MARKETING"]}},
+        {"purposes": ["MARKETING"], "modes": ["LIVE"]},
+        {"purposes": "*", "modes": ["LIVE"]},
+        {"purposes": ["UNKNOWN"], "modes": "*"},
+        {"scope": "*", "seller": "*"},
+    ],
+)
+def test_withdrawals_that_cover_the_call(scope: dict[str, Any]) -> None:
+    """`*`, no scope, a scope that names the call, and one of every seller."""
+    withdrawal = {"occurred_at": "2026-10-01T12:00:00Z", **scope}
+    assert denied(NOT_WITHDRAWN, {"withdrawals": [withdrawal]})
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"scope": {"purposes": ["SURVEY"]}},
+        {"scope": {"modes": ["PRERECORDED"]}},
+        {"purposes": ["MARKETING"], "modes": ["AI_VOICE", "ARTIFICIAL"]},
+        {"scope": "*", "seller": "other"},
+        {"subject_matters": ["offer-2"]},
+    ],
+)
+def test_withdrawals_that_do_not(scope: dict[str, Any]) -> None:
+    """One of something else, or from another seller."""
+    withdrawal = {"occurred_at": "2026-10-01T12:00:00Z", **scope}
+    assert not denied(NOT_WITHDRAWN, {"withdrawals": [withdrawal]})
+
+
+def test_a_newer_grant_lifts_a_withdrawal() -> None:
+    """Not one of the same instant: at one instant the stricter wins."""
+    withdrawal = {"occurred_at": "2026-10-01T12:00:00Z"}
+    for granted_at, stands in (
+        ("2026-10-01T12:00:00Z", True),
+        ("2026-10-01T12:00:01Z", False),
+        ("2026-09-01T12:00:00Z", True),
+    ):
+        facts = {"withdrawals": [withdrawal], "grants": [GRANT | {"granted_at": granted_at}]}
+        assert denied(NOT_WITHDRAWN, facts) is stands
+
+
+def test_internal_requests() -> None:
+    """Of this seller, or of every seller; not of another one."""
+    asked = {"requested_at": "2026-02-01T15:00:00Z"}
+    assert denied(NOT_LISTED, {"internal_dnc": [asked]})
+    assert denied(NOT_LISTED, {"internal_dnc": [asked | {"seller": "*"}]})
+    assert not denied(NOT_LISTED, {"internal_dnc": [asked | {"seller": "other"}]})
+
+
+def test_reported_listings_and_removals() -> None:
+    """Entries of other lists, and that they were removed."""
+    row = check_row("list_absent", {"list_kinds": ["litigator"]})
+    entry = {"list_kind": "LITIGATOR", "at": "2026-02-01T15:00:00Z"}
+    assert denied(row, {"listed": [entry]})
+    removed = entry | {"at": "2026-03-01T15:00:00Z", "removed": True}
+    assert not denied(row, {"listed": [entry, removed]})
+
+
+def test_refusals() -> None:
+    """A refusal of this subject, for so many days; without a subject it is of every one."""
+    row = check_row("fact", {"fact": "no_refusal_within", "days": 60, "per": "subject_matter"})
+    row["on_fail"] = {"effect": "deny", "reason": "REFUSAL_COOLDOWN", "next": "cap_expiry"}
+    refused = {"at": "2026-09-25T16:00:01Z", "subject_matter": "offer-1"}
+    assert denied(row, {"refusals": [refused]})
+    assert not denied(row, {"refusals": [refused | {"at": "2026-09-25T16:00:00Z"}]})
+    assert not denied(row, {"refusals": [refused | {"subject_matter": "offer-2"}]})
+    assert not denied(row, {"refusals": [refused | {"seller": "other"}]})
+    assert denied(row, {"refusals": [{"at": "2026-11-01T00:00:00Z"}]})
+
+
+def exempt(when: dict[str, Any]) -> dict[str, Any]:
+    """A row that denies every call, unless this condition saves it."""
+    return rule(unless=[{"code": "SAVED", "when": when, "profiles": ["strict"]}])
+
+
+def test_relationships() -> None:
+    """Kind, date and seller of a relationship; its last day is included."""
+    row = exempt({"relationship": {"kinds": ["purchase"], "days": 90}})
+    bought = {"kind": "PURCHASE", "on": "2026-08-26"}
+    assert not denied(row, {"relationships": [bought]})
+    assert denied(row, {"relationships": [bought | {"on": "2026-08-25"}]})
+    assert denied(row, {"relationships": [bought | {"kind": "INQUIRY"}]})
+    assert denied(row, {"relationships": [bought | {"seller": "other"}]})
+    other = {"kind": "PURCHASE", "on": "2026-01-01"}
+    assert not denied(row, {"relationships": [bought, other]})
+    assert not denied(row, {"relationships": [other, bought]})
+
+
+@pytest.mark.parametrize(
+    ("contract", "runs"),
+    [
+        ({"status": "ONGOING"}, True),
+        ({"status": "ACTIVE", "on": "2026-11-24"}, True),
+        ({}, False),
+        ({"status": "UNKNOWN"}, False),
+        ({"status": "ENDED", "on": "2026-01-01"}, False),
+        ({"status": "EXPIRED", "on": "2026-01-01"}, False),
+        ({"status": "ONGOING", "related_subject_matters": ["offer-2"]}, False),
+        ({"status": "ONGOING", "seller": "other"}, False),
+    ],
+)
+def test_contracts(contract: dict[str, Any], runs: bool) -> None:
+    """A contract runs if it says so, and covers the subjects that it names; its date may lack."""
+    stated = {"kind": "CONTRACT", "related_subject_matters": ["offer-1"], **contract}
+    assert denied(exempt({"ongoing_contract": {}}), {"relationships": [stated]}) is not runs
+
+
+def test_a_purchase_needs_its_date() -> None:
+    """Without one there is nothing to count from."""
+    with pytest.raises(SourceError, match=r"relationships\.0\.kind: .*Add 'on'"):
+        scenario({"relationships": [{"kind": "PURCHASE"}]})
+
+
+def test_attempts() -> None:
+    """Attempts of this seller and subject count; one without a subject counts for every one."""
+    attempt = {"at": "2026-11-24T12:00:00Z", "subject_matter": "offer-1", "mode": "LIVE"}
+    assert denied(CAP, {"attempts": [attempt]})
+    assert denied(CAP, {"attempts": [attempt | {"seller": "acme"}]})
+    assert denied(CAP, {"attempts": [{"at": "2026-11-24T12:00:00Z"}]})
+    assert not denied(CAP, {"attempts": [attempt | {"seller": "other"}]})
+    assert not denied(CAP, {"attempts": [attempt | {"subject_matter": "offer-2"}]})
+    assert not denied(CAP, {"attempts": [attempt | {"at": "2026-11-23T16:00:00Z"}]})
+    by_mode = check_row("cap", {"max": 1, "hours": 24, "per": "seller", "modes": ["prerecorded"]})
+    assert not denied(by_mode, {"attempts": [attempt]}, mode="PRERECORDED")
+    recorded = attempt | {"mode": "PRERECORDED"}
+    assert denied(by_mode, {"attempts": [recorded]}, mode="PRERECORDED")
+
+
+def test_calls_to_linked_numbers_count() -> None:
+    """Facts of a person's other numbers are facts of other states."""
+    attempt = {"at": "2026-11-24T12:00:00Z", "subject_matter": "offer-1", "mode": "LIVE"}
+    assert denied(CAP, {"linked": [{"attempts": [attempt]}]})
+    found = decision(CAP, scenario({"linked": [{"attempts": [attempt]}, {}]}))
+    assert len(found.surroundings.linked) == 2
+
+
+REASSIGNED = check_row("fact", {"fact": "not_reassigned", "max_age_days": 31, "mandatory": True})
+
+
+@pytest.mark.parametrize(
+    ("answer", "queried_on", "reason"),
+    [
+        ("YES", "2026-11-20", "RND_REASSIGNED"),
+        ("NO", "2026-11-20", None),
+        ("NO", "2026-11-24", None),
+        ("NO", "2026-10-24", None),
+        ("NO", "2026-10-23", "RND_STALE"),
+        ("NO_DATA", "2026-11-20", "RND_NO_DATA"),
+        (None, None, "RND_QUERY_MISSING"),
+    ],
+)
+def test_reassigned(answer: str | None, queried_on: str | None, reason: str | None) -> None:
+    """The answer and the date of the query; not there is never asked."""
+    row = REASSIGNED | {
+        "on_fail": {"effect": "deny", "reason": "RND_REASSIGNED", "next": "on_event"}
+    }
+    facts = {} if answer is None else {"reassigned": {"answer": answer, "queried_on": queried_on}}
+    assert decision(row, scenario(facts)).reason == reason
+
+
+RATE = {
+    "numerator": "abandoned",
+    "denominator": "live_answered",
+    "max_ppm": 30_000,
+    "min_denominator": 100,
+}
+
+
+@pytest.mark.parametrize("period", ["thirty_days", "calendar_month", "twenty_four_hours"])
+def test_campaign(period: str) -> None:
+    """One pair of counts is that of whatever period a row counts; without it none is abandoned."""
+    row = check_row("rate", RATE | {"period": period})
+    row["on_fail"] = {"effect": "deny", "reason": "ABANDON_CAP", "next": "period_end"}
+    counted = {"live_answered": 100, "abandoned": 4, "period_start": "2026-11-24T05:00:00Z"}
+    found = decision(row, scenario({"campaign": counted}))
+    assert found.reason == "ABANDON_CAP"
+    assert found.next_allowed is not None and found.next_allowed.when == "campaign_period_end"
+    assert not denied(row, {"campaign": counted | {"abandoned": 3}})
+    assert not denied(row, {"campaign": counted | {"live_answered": 99}})
+    assert not denied(row)
+    unknown = {"live_answered": None, "abandoned": None}
+    assert decision(row, scenario({"campaign": unknown})).reason == "DATA_MISSING"
+
+
+EMERGENCY = check_row("fact", {"fact": "no_emergency"})
+
+
+@pytest.mark.parametrize(
+    ("emergency", "counties", "stands"),
+    [
+        ({}, None, True),
+        ({"to": "2026-11-24T16:00:00Z"}, None, False),
+        ({"to": "2026-11-24T16:00:01Z"}, None, True),
+        ({"to": None}, None, True),
+        ({"from": "2026-11-24T16:00:01Z"}, None, False),
+        ({"from": "2026-11-24T16:00:00Z"}, None, True),
+        ({"jurisdiction": "US-TX"}, None, False),
+        ({"counties": ["US-NY/Erie"]}, ["US-NY/Erie"], True),
+        ({"counties": ["Erie"]}, ["US-NY/Erie"], True),
+        ({"counties": ["US-NY/Erie"]}, ["Erie"], True),
+        ({"counties": ["US-NY/Erie"]}, ["US-NY/Kings"], False),
+        ({"counties": ["Erie"]}, None, True),
+    ],
+)
+def test_emergencies(emergency: dict[str, Any], counties: list[str] | None, stands: bool) -> None:
+    """Place and time of a declaration; a county that is not known may be the one."""
+    declared = {"jurisdiction": "US-NY", "from": "2026-11-20T00:00:00Z", **emergency}
+    facts: dict[str, Any] = {"emergencies": [declared]}
+    if counties is not None:
+        facts["counties"] = counties
+    assert denied(EMERGENCY, facts) is stands
+
+
+def test_holidays() -> None:
+    """A declared day, by the date of the called party."""
+    row = check_row("holiday", {"declared": True})
+    row["on_fail"] = {"effect": "deny", "reason": "HOLIDAY_BAN", "next": "window"}
+    declared = {"jurisdiction": "US-NY", "date": "2026-11-24"}
+    assert denied(row, {"holidays": [declared]})
+    assert not denied(row, {"holidays": [declared | {"date": "2026-11-25"}]})
+    assert not denied(row, {"holidays": [declared | {"jurisdiction": "US-TX"}]})
+    assert denied(row, {"holidays": [declared | {"date": "2026-11-23"}]}, at="2026-11-24T04:59:59Z")
+    assert not denied(row, {"holidays": [declared | {"counties": ["Erie"]}], "counties": ["Kings"]})
+
+
+PROGRAM_ROWS = {
+    "registered": check_row("fact", {"fact": "registered", "kinds": ["telemarketer"]}),
+    "caller id": check_row("fact", {"fact": "caller_id_authorised"}),
+    "not mobile": check_row("fact", {"fact": "caller_id_not_mobile"}),
+    "prefix": check_row("fact", {"fact": "caller_id_begins", "prefixes": ["+1800"]}),
+    "ring": check_row("fact", {"fact": "ring_floor", "seconds": 15, "rings": 4}),
+    "notice": check_row("fact", {"fact": "recording_notice_available"}),
+    "tags": check_row("fact", {"fact": "not_tagged", "tags": ["emergency_line"]}),
+    "sector": check_row("fact", {"fact": "sector_not", "sectors": ["pensions"]}),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAM_ROWS)
+def test_what_is_not_mentioned_is_in_order(name: str) -> None:
+    """Registrations, caller id, ringing, notice, number and sector."""
+    assert not denied(PROGRAM_ROWS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "asked"),
+    [
+        ("registered", {"program": {"registrations": []}}, {}),
+        ("caller id", {"program": {"caller_ids": []}}, {}),
+        ("caller id", {"program": {"caller_ids": [{"number": "a"}]}}, {"caller_id": "b"}),
+        (
+            "not mobile",
+            {"program": {"caller_ids": [{"number": "a", "kind": "mobile"}]}},
+            {"caller_id": "a"},
+        ),
+        ("prefix", {}, {"caller_id": "+12125550100"}),
+        ("ring", {"program": {"ring_seconds": 14, "rings": 3}}, {}),
+        ("notice", {"program": {"recording_notice": False}}, {}),
+        ("tags", {"tags": ["EMERGENCY_LINE"]}, {}),
+        ("sector", {}, {"sector": "PENSIONS"}),
+    ],
+)
+def test_what_is_not_in_order(name: str, facts: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Each can be stated otherwise."""
+    assert denied(PROGRAM_ROWS[name], facts, **asked)
+
+
+def passes(row: dict[str, Any], expect: dict[str, Any], **asked: Any) -> bool | None:
+    """Whether what is expected of a call under this row follows."""
+    return evaluate(scenario(None, expect, **asked), _book(json.dumps(row))).passed
+
+
+WINDOW = check_row(
+    "window",
+    {"days": {"mon-sun": [["12:00", "20:00"]]}},
+    on_fail={"effect": "deny", "reason": "QUIET_HOURS", "next": "window"},
+)
+
+
+@pytest.mark.parametrize(
+    ("expect", "passed"),
+    [
+        ({}, None),
+        ({"verdict": "deny"}, True),
+        ({"verdict": "allow"}, False),
+        ({"reason": "QUIET_HOURS"}, True),
+        ({"reason": "DAY_BANNED"}, False),
+        ({"reason": None}, False),
+        ({"reasons": ["QUIET_HOURS"]}, True),
+        ({"reasons": ["FREQ_CAP"]}, False),
+        ({"next_allowed": "2026-11-24T17:00:00Z"}, True),
+        ({"next_allowed": "2026-11-24T12:00:00-05:00"}, True),
+        ({"next_allowed": "2026-11-24T17:00:01Z"}, False),
+        ({"next_allowed": "on_event"}, False),
+        ({"next_allowed": None}, False),
+        ({"rule": "US-TEST"}, True),
+        ({"rule": "US-TEST@1"}, True),
+        ({"rule": "US-TEST@2"}, False),
+        ({"rule": "US-OTHER"}, False),
+    ],
+)
+def test_expectations_of_a_denial(expect: dict[str, Any], passed: bool | None) -> None:
+    """Only what is stated is compared; a stated null is a statement."""
+    assert passes(WINDOW, expect) is passed
+
+
+@pytest.mark.parametrize(
+    ("expect", "passed"),
+    [
+        ({"verdict": "allow", "reason": None, "next_allowed": None}, True),
+        ({"verdict": "deny", "reason": "QUIET_HOURS"}, False),
+        ({"verdict": "unavailable"}, False),
+        ({"rule": "US-TEST"}, True),
+        ({"rule": "US-TEST@1"}, True),
+        ({"rule": "US-OTHER"}, False),
+        ({"obligations": []}, True),
+        ({"obligations": ["ANNOUNCE_ID"]}, False),
+    ],
+)
+def test_expectations_of_an_allow(expect: dict[str, Any], passed: bool) -> None:
+    """An expected rule must stand in the trace and pass."""
+    assert passes(WINDOW, expect, at="2026-11-24T18:00:00Z") is passed
+
+
+def test_obligations_are_expected_among_others() -> None:
+    """And a rule that obliges is one that passed."""
+    row = rule(on_fail={"effect": "oblige", "reason": "ANNOUNCE_ID"})
+    assert passes(row, {"obligations": ["ANNOUNCE_ID"], "rule": "US-TEST"}) is True
+    assert passes(row, {"obligations": ["AI_DISCLOSURE"]}) is False
+
+
+def test_a_rule_that_did_not_apply_did_not_pass() -> None:
+    """It is in the trace, but nothing was tested."""
+    row = check_row(
+        "consent", {"kinds": ["pewc"], "evidence_only": True, "evidence_required": ["signature"]}
+    )
+    assert passes(row, {"verdict": "allow"}) is True
+    assert passes(row, {"rule": "US-TEST"}) is False
+
+
+def result(row: dict[str, Any], **asked: Any) -> dict[str, Any]:
+    """What is printed of the decision under this row."""
+    found: Result = evaluate(scenario(None, {"verdict": "deny"}, **asked), book(row))
+    printed: dict[str, Any] = json.loads(json.dumps(result_fields(found)))
+    return printed
+
+
+def test_form_of_a_denial() -> None:
+    """Every field, with the rule that decided and how it came to that."""
+    printed = result(WINDOW)
+    (line,) = printed.pop("trace")
+    assert printed == {
+        "id": "one",
+        "verdict": "deny",
+        "reason": "QUIET_HOURS",
+        "reasons": ["QUIET_HOURS"],
+        "rule": "US-TEST@1",
+        "next_allowed": "2026-11-24T17:00:00Z",
+        "obligations": [],
+        "passed": True,
+    }
+    assert (line["rule"], line["outcome"], line["citation"]) == ("US-TEST@1", "deny", ["Nothing"])
+    assert isinstance(line["facts"], dict) and line["facts"]
+
+
+def test_form_of_an_allow() -> None:
+    """No rule decides an allow; what would have denied in shadow says so."""
+    printed = result(WINDOW, at="2026-11-24T18:00:00Z")
+    assert (printed["verdict"], printed["reason"], printed["reasons"]) == ("allow", None, [])
+    assert (printed["rule"], printed["next_allowed"], printed["passed"]) == (None, None, False)
+    assert [line["outcome"] for line in printed["trace"]] == ["pass"]
+    shadow = result(WINDOW | {"status": "pending"})
+    assert [line["outcome"] for line in shadow["trace"]] == ["shadow"]
+    assert shadow["verdict"] == "allow"
+
+
+FILE = """\
+scenarios:
+- id: A
+  request:
+    number: '+12125550142'
+    at: '2026-11-24T16:00:00Z'
+    seller: acme
+    purpose: MARKETING
+    mode: LIVE
+  facts:
+    line_type: MOBILE
+    reassigned: {answer: NO, queried_on: 2026-11-20}
+  expect:
+    verdict: allow
+- id: B
+  request: {number: '+12125550142', at: 2026-11-24T16:00:00Z, seller: a, purpose: DEBT, mode: LIVE}
+"""
+
+
+def test_a_file_is_read_in_its_order() -> None:
+    """Times need no quotes, nor does NO; what is optional may lack."""
+    one, two = read_scenarios("cases.yaml", FILE)
+    assert (one.id, two.id) == ("A", "B")
+    assert one.at == two.at and one.expectation is not None and two.expectation is None
+    (answer,) = one.state.reassignments.values()
+    assert answer.answer == "NO"
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "line", "field"),
+    [
+        ("verdict: allow", "verdict: maybe", 13, "verdict"),
+        ("verdict: allow", "verdct: allow", 13, "verdct"),
+        ("line_type: MOBILE", "line_type: CELL", 10, "line_type"),
+        ("line_type: MOBILE", "line: MOBILE", 10, "line"),
+        ("answer: NO", "answer: MAYBE", 11, "answer"),
+        ("2026-11-20", "20.11.2026", 11, "queried_on"),
+        ("2026-11-20", "2026-11-31", 11, "queried_on"),
+        ("at: '2026-11-24T16:00:00Z'", "at: '2026-11-24 16:00'", 5, "at"),
+        ("at: '2026-11-24T16:00:00Z'", "at: '2026-11-24'", 5, "at"),
+        ("number: '+12125550142'\n    at", "number: 'twelve'\n    at", 4, "number"),
+        ("    seller: acme\n", "", 3, "seller"),
+        ("seller: acme\n    purpose", "seller: '*'\n    purpose", 6, "seller"),
+        ("purpose: MARKETING", "purpose: SALES", 7, "purpose"),
+        ("mode: LIVE\n  facts", "mode: LIVE\n    zones: [Mars/Base]\n  facts", 9, "zones"),
+        ("mode: LIVE\n  facts", "mode: LIVE\n    states: [Texas]\n  facts", 9, "states"),
+        ("mode: LIVE\n  facts", "mode: LIVE\n    known_at: soon\n  facts", 9, "known_at"),
+        ("- id: B", "- id: A", 14, "id"),
+        ("- id: B", "- id: B\n  facts: {foo: 1}", 15, "foo"),
+        ("scenarios:", "scenario:", 1, "scenario"),
+        ("  expect:\n", "  expect:\n    next_allowed: later\n", 13, "next_allowed"),
+    ],
+)
+def test_what_is_refused(was: str, becomes: str, line: int, field: str) -> None:
+    """The error names file, line, field and what to do."""
+    assert was in FILE
+    with pytest.raises(ScenarioError) as caught:
+        read_scenarios("cases.yaml", FILE.replace(was, becomes, 1))
+    assert (caught.value.file, caught.value.line) == ("cases.yaml", line)
+    assert field in caught.value.message and caught.value.remedy
+    assert str(caught.value).startswith(f"cases.yaml:{line}: ")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "scenarios: []", "scenarios: [", "- id: A", "a: {b"])
+def test_what_is_no_scenario_file(text: str) -> None:
+    """Nothing, something else, and what is not YAML."""
+    with pytest.raises(ScenarioError):
+        read_scenarios("cases.yaml", text)
+
+
+def test_the_schema_is_one() -> None:
+    """Editors can use it, and every mapping in it refuses unknown keys."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    open_maps = {"registries", "evidence"}
+    for name, part in [("", SCHEMA), *SCHEMA["$defs"].items()]:
+        if part.get("type") == "object" and name not in open_maps:
+            assert part["additionalProperties"] is False, name
+
+
+def test_every_fact_of_the_schema_is_read() -> None:
+    """No fact can be stated that changes nothing: each makes another scenario."""
+    assert set(SCHEMA["$defs"]["facts"]["properties"]) == READ_FACTS
+
+
+READ_FACTS = {
+    "line_type registries grants withdrawals internal_dnc listed refusals relationships attempts",
+    "outcomes reassigned campaign program emergencies holidays counties tags ported_at party",
+    "erased_at preference linked",
+}
+READ_FACTS = {name for names in READ_FACTS for name in names.split()}
+
+
+def test_files_of_a_rulebook_need_not_be_packaged() -> None:
+    """Scenarios are decided by whatever rulebook is given."""
+    other = Rulebook.load(book_files(rule()))
+    assert evaluate(scenario(), other).decision.rulebook_digest == other.digest
