@@ -162,15 +162,16 @@ class TallyBook:
     def tallies(
         self, campaign: CampaignId, at: int, declared: int | None = None
     ) -> tuple[PeriodTally, ...]:
-        """Counts of the periods that an instant lies in; none for a campaign without any call.
+        """Counts of the periods that an instant lies in, one of each kind.
 
         `declared` is the campaign's declared start. A partition that still counts from another
         instant is taken as it is, for the moment that it needs to count anew.
         """
         held = self._held.get(campaign, {})
         counted_from = self.counted_from(campaign) if declared is None else declared
-        if counted_from is None or not held:
-            return ()
+        if counted_from is None:
+            # Its first call would begin it.
+            counted_from = at
         behind = {
             tally.partition: tally.period.start
             for tally in self._marks(campaign)

@@ -27,7 +27,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from consent.contracts import contracts
+from consent.contracts import RecordContract, contracts
 from consent.dead_letters import dead_letter
 from consent.errors import Retryable
 from consent.folding import Log, lift_batch, needed_columns
@@ -86,6 +86,19 @@ class SourceBatch(Protocol):
     def offset_next(self) -> int: ...
 
 
+class Companion(Protocol):
+    """Another effect of the same batches, made before their watermark says that they are folded.
+
+    It is assigned a partition after that is recovered, and gives it up when nothing is at work.
+    """
+
+    def columns(self, record: RecordContract) -> Sequence[str]: ...
+    async def assigned(self, number: int, log_ids: Mapping[str, bytes]) -> None: ...
+    async def take(self, batch: SourceBatch, reading: BatchReading, recorded_at: int) -> None: ...
+    async def beat(self, number: int) -> None: ...
+    def released(self, number: int) -> None: ...
+
+
 def ignore_step(_name: str) -> None:
     """The default for `step_done`."""
 
@@ -114,7 +127,9 @@ class SuppressionProjection:
         log_ids: LogIds,
         settings: ProjectionSettings,
         metrics: SuppressionMetrics,
+        companion: Companion | None = None,
     ) -> None:
+        self._companion = companion
         self._log = topic_log
         self._folder = folder
         self._read_log_ids = log_ids
@@ -145,6 +160,8 @@ class SuppressionProjection:
             partition = OwnedPartition(number, store, log_id, self._token_key, TrueAt(self._topics))
             self._leaving[number] = partition
             await recover(partition, self._log, self._metrics)
+            if self._companion is not None:
+                await self._companion.assigned(number, self._log_ids)
             del self._leaving[number]
             self._partitions[number] = partition
 
@@ -167,6 +184,8 @@ class SuppressionProjection:
 
     def _release(self, partition: OwnedPartition) -> None:
         partition.store.close()
+        if self._companion is not None:
+            self._companion.released(partition.number)
         if self._leaving.get(partition.number) is partition:
             del self._leaving[partition.number]
 
@@ -194,7 +213,7 @@ class SuppressionProjection:
                 return
             started = time.perf_counter()
             recorded_at = [record.timestamp * 1000 for record in batch.records]
-            reading = read_batch(batch.records, origin, self._settings.nonce, needed_columns)
+            reading = read_batch(batch.records, origin, self._settings.nonce, self._columns)
             await self._send_elsewhere(source, batch.records, recorded_at, reading)
             lifted = lift_batch(
                 reading, batch.records, recorded_at, source, self._settings.keys.suppression
@@ -205,8 +224,16 @@ class SuppressionProjection:
             offset = AppliedOffset(batch.offset_next - 1, recorded_at[-1])
             partition.note_applied({(source.topic, source.log_id): offset})
             partition.truth.reached(partition.positions)
+            if self._companion is not None:
+                await self._companion.take(batch, reading, recorded_at[-1])
             await self._write(partition, changed)
             self._metrics.states_written.inc(len(changed))
+
+    def _columns(self, record: RecordContract) -> Sequence[str]:
+        needed = needed_columns(record)
+        if self._companion is None:
+            return needed
+        return [*needed, *self._companion.columns(record)]
 
     async def beat(
         self,
@@ -228,6 +255,8 @@ class SuppressionProjection:
             # A batch is at work, and writes a watermark of its own.
             return
         async with self._at_work(partition):
+            if self._companion is not None and not partition.left:
+                await self._companion.beat(number)
             partition.note_positions(positions, self._log_ids)
             if not partition.left and now_us() - partition.written_at >= idle_us:
                 await self._write(partition, {})

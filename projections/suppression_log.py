@@ -77,10 +77,11 @@ def passes(problem: KafkaError) -> bool:
 
 
 class SuppressionLog:
-    """Appends to the topic and reads from it. Start it before use; for one event loop."""
+    """Appends to a topic and reads from it. Start it before appending; for one event loop."""
 
-    def __init__(self, connection: LogConnection) -> None:
+    def __init__(self, connection: LogConnection, topic: str = TOPIC) -> None:
         self._connection = connection
+        self._topic = topic
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
@@ -159,7 +160,7 @@ class SuppressionLog:
         )
 
     async def _send_batch(self, batch: Any, partition: int) -> Any:
-        return await self._ready.send_batch(batch, TOPIC, partition=partition)
+        return await self._ready.send_batch(batch, self._topic, partition=partition)
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Do it until it is done: errors that pass are waited out, others are raised."""
@@ -191,7 +192,7 @@ class SuppressionLog:
         left out silently. If the log begins later, or ends before `offset_first`, reading starts
         at its beginning.
         """
-        target = TopicPartition(TOPIC, partition)
+        target = TopicPartition(self._topic, partition)
         consumer = await self._reader()
         try:
             consumer.assign([target])

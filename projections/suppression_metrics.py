@@ -23,6 +23,10 @@ class SuppressionMetrics:
             "consent_projection_states_repaired",
             "States appended again because the topic's last record was behind",
         )
+        self.tallies_written = counter(
+            "consent_projection_tallies_written",
+            "Counts of campaigns appended to the topic of tallies",
+        )
         self.records_recovered = counter(
             "consent_projection_records_recovered",
             "Records of the suppression topic read at assignments",

@@ -12,7 +12,7 @@ import contextlib
 import gc
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,8 @@ from projections.suppression import (
 from projections.suppression_log import LogConnection, SuppressionLog
 from projections.suppression_metrics import SuppressionMetrics
 from projections.suppression_store import StoreFolder, StoreLimits
+from projections.surroundings import KnownEvent, SurroundingsConfig
+from projections.tally_keeper import TallyKeeper, TallyKeeping
 from projections.watermark import SourceEnd
 from streams.apps import BatchAgent, BatchApp, add_background_task, add_batch_agent, make_app
 from streams.batching import RecordBatch
@@ -44,8 +46,12 @@ from streams.worker import WorkerOptions, run_worker
 log = structlog.get_logger(__name__)
 
 _CACHE_FOLDER: Final = "suppression"
+TALLIES_FOLDER: Final = "tallies"
 _ENDS_TIMEOUT_S: Final = 2.0
 _COLLECT_AFTER_OBJECTS: Final = 100_000
+
+
+KnownEvents = Callable[[], Awaitable[Sequence[KnownEvent]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class ProjectConfig:
     `log_ids` gives the UUID, 16 bytes, of topics. `embedded_broker` says that the broker is one
     whose ListOffsets can't be relied on, so that the end of a source partition is taken from the
     consumer's fetches, and that does not number producers.
+    `known` gives the events of programs from before the log began, where brokers forget.
     `beat_ms` is how often the ends are asked for, and idle partitions written. `step_done` is told
     after each durable step.
     """
@@ -65,6 +72,7 @@ class ProjectConfig:
     keyed_partitions: int
     data_dir: Path
     embedded_broker: bool = False
+    known: KnownEvents | None = None
     beat_ms: int = 1_000
     store: StoreLimits = field(default_factory=StoreLimits)
     step_done: StepDone = ignore_step
@@ -114,11 +122,31 @@ class _Projector:
                 await self._ends.start()
             stack.push_async_callback(topic_log.stop)
             await topic_log.start()
+            tallies = await self._tallies(connection, metrics)
+            stack.push_async_callback(tallies.stop)
+            await tallies.start()
             self._projection = SuppressionProjection(
-                topic_log, folder, config.log_ids, settings, metrics
+                topic_log, folder, config.log_ids, settings, metrics, tallies
             )
             yield
             self._projection.revoked()
+
+    async def _tallies(self, connection: LogConnection, metrics: SuppressionMetrics) -> TallyKeeper:
+        config = self._config
+        client_id = f"{config.app.client_id}-tallies"
+        surroundings = SurroundingsConfig(
+            bootstrap=connection.bootstrap,
+            keyed_partitions=config.keyed_partitions,
+            log_ids=config.log_ids,
+            nonce=secrets.token_bytes(NONCE_BYTES),
+            client_id=client_id,
+            options=connection.options,
+            request_timeout_ms=connection.request_timeout_ms,
+        )
+        known = () if config.known is None else await config.known()
+        folder = config.data_dir / TALLIES_FOLDER
+        keeping = TallyKeeping(surroundings, folder, known, step_done=config.step_done)
+        return TallyKeeper(replace(connection, client_id=client_id), keeping, metrics)
 
     async def on_partitions_assigned(self, partitions: frozenset[TopicPartition]) -> None:
         await self._ready.assigned({partition.partition for partition in partitions})

@@ -34,7 +34,9 @@ from tests.projection_worker import KEYS, Plan, log_ids_from
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 4
 SUPPRESSION = "suppression"
-TOPICS = (*contracts().keyed_source_topics, SUPPRESSION, "dead-letters")
+TALLIES = "campaign-tallies"
+UNKEYED = ("program-events", "calendar-events")
+TOPICS = (*contracts().keyed_source_topics, SUPPRESSION, TALLIES, "dead-letters", *UNKEYED)
 
 
 def make_ledger_topics(broker: Broker, suppression_config: Mapping[str, str] | None = None) -> None:
@@ -49,15 +51,18 @@ def make_ledger_topics(broker: Broker, suppression_config: Mapping[str, str] | N
     finally:
         admin.close()
     append_time = {"message.timestamp.type": "LogAppendTime"}
-    sources = [topic for topic in TOPICS if topic != SUPPRESSION]
+    sources = [topic for topic in TOPICS if topic not in (SUPPRESSION, *UNKEYED)]
     wait_until(lambda: _create(broker, sources, append_time), what="topics")
+    wait_until(lambda: _create(broker, UNKEYED, append_time, 1), what="topics without numbers")
     compacted = {"cleanup.policy": "compact", **append_time, **(suppression_config or {})}
     wait_until(lambda: _create(broker, [SUPPRESSION], compacted), what="suppression topic")
 
 
-def _create(broker: Broker, names: Sequence[str], config: Mapping[str, str]) -> bool:
+def _create(
+    broker: Broker, names: Sequence[str], config: Mapping[str, str], partitions: int = PARTITIONS
+) -> bool:
     try:
-        create_topics(broker, names, PARTITIONS, config)
+        create_topics(broker, names, partitions, config)
     except KafkaError:
         return False
     return True
