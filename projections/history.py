@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic_ns, time_ns
 from typing import Any
 
@@ -24,6 +25,7 @@ from consent.errors import Retryable
 from consent.facts import LogPartition
 from consent.privacy import Keys
 from projections.clickhouse import Store
+from projections.history_blocks import Blocks, SealedBlock
 from projections.history_errors import LogReplaced
 from projections.history_log import HistoryProducer, LogConnection, frozen_entry
 from projections.history_metrics import HistoryMetrics
@@ -78,8 +80,11 @@ class HistoryLinks:
 class _Lane:
     """A partition with its closed blocks, which are sealed one after the other."""
 
-    def __init__(self, open_partition: OpenPartition, waiting_max: int) -> None:
+    def __init__(
+        self, open_partition: OpenPartition, header_sha256: bytes | None, waiting_max: int
+    ) -> None:
         self.open = open_partition
+        self.header_sha256 = header_sha256
         self.gone = threading.Event()
         self.turn = asyncio.Lock()
         self.waiting: deque[BlockWork] = deque()
@@ -238,6 +243,7 @@ class HistoryWriter:
             )
             for partition in partitions
         }
+        await self._complete_blocks()
         resumption = Resumption(
             self._store, self._sealer, links.connection, links.keys, self._metrics
         )
@@ -248,11 +254,18 @@ class HistoryWriter:
                 await self._producer.announce(found.origin, found.block_last)
         return resumed
 
+    async def _complete_blocks(self) -> None:
+        """Give roots to blocks of a release that had none, of every log, and announce them."""
+        blocks = self._store.blocks
+        for origin in await self._ask(blocks.incomplete):
+            for block in await self._ask(partial(_listed, blocks, origin)):
+                await self._producer.announce(origin, block)
+
     def _open(self, partition: TopicPartition, resumed: Resumed) -> None:
         assert self._cutter is not None
         count = self._links.partition_counts[partition.topic]
         opened = OpenPartition(resumed.origin, count, resumed.point, self._cutter)
-        lane = _Lane(opened, self._settings.waiting_blocks_max)
+        lane = _Lane(opened, resumed.header_sha256, self._settings.waiting_blocks_max)
         self._lanes[partition] = lane
         task = asyncio.create_task(self._seal_blocks(lane))
         self._tasks.add(task)
@@ -262,7 +275,10 @@ class HistoryWriter:
         try:
             while True:
                 work = await lane.next()
-                await self._sealer.seal(work, lane.open.resume, lane.gone)
+                sealed = await self._sealer.seal(
+                    work, lane.open.resume, lane.header_sha256, lane.gone
+                )
+                lane.header_sha256 = sealed.sha256(lane.open.origin)
                 lane.open.durable(work.block)
                 await lane.done()
                 if lane.gone.is_set():
@@ -323,6 +339,10 @@ class HistoryWriter:
         """Wait until nothing of former assignments is at work any more."""
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _listed(blocks: Blocks, origin: LogPartition) -> list[SealedBlock]:
+    return list(blocks.complete(origin))
 
 
 def _monotonic_ms() -> int:

@@ -25,7 +25,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from consent.codec import decode, encode
 from consent.errors import Corrupt
 from consent.facts import LogPartition
-from projections.history_store import SealedBlock
+from projections.history_blocks import SealedBlock
 
 log = structlog.get_logger(__name__)
 

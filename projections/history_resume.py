@@ -20,12 +20,13 @@ from aiokafka.structs import TopicPartition
 from consent.facts import FactContext, LogPartition, facts_of, needed_columns
 from consent.intake import Origin, read_batch
 from consent.privacy import Keys
+from projections.history_blocks import SealedBlock
 from projections.history_errors import LogContradicts
 from projections.history_log import LogConnection, LogReader
 from projections.history_metrics import HistoryMetrics
 from projections.history_partition import ResumePoint
 from projections.history_seal import Sealer
-from projections.history_store import HistoryStore, SealedBlock, StoredTail
+from projections.history_store import HistoryStore, StoredTail
 
 log = structlog.get_logger(__name__)
 
@@ -34,11 +35,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Where a partition goes on, and its last block, which may not have been announced."""
+    """Where a partition goes on, and its last block, which may not have been announced.
+
+    `header_sha256` is of the block that comes before the next one, None if there is none.
+    """
 
     origin: LogPartition
     point: ResumePoint
     block_last: SealedBlock | None
+    header_sha256: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,4 +161,4 @@ class Resumption:
         last_at = compared_at or (block.recorded_at_max if block and not tail.healing else 0)
         sealed_below = block.offset_last + 1 if block is not None and tail.healing else 0
         point = ResumePoint(position, last_at, tail.recorded_at, tail.offsets, sealed_below)
-        return Resumed(origin, point, None if tail.healing else block)
+        return Resumed(origin, point, None if tail.healing else block, tail.header_sha256)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import polars
 import pyarrow
 
-from consent.blocks import Block, facts_digest
+from consent.blocks import Block
 from consent.codec import encode
 from consent.contracts import RecordContract
 from consent.fact_columns import NO_SUBJECT, columns_of_facts
@@ -29,6 +29,7 @@ from consent.intake import (
     read_batch,
 )
 from consent.privacy import Keys, position_bytes, seal_dead_letter, subject_tokens
+from projections.history_blocks import Sum
 
 _WHOLE: Final = frozenset({"RegistryVersionPublished", "RulebookActivated", "ErasureExecuted"})
 """Events that also have a table of their own, and so are decoded in full."""
@@ -144,8 +145,8 @@ class BlockRows:
     """Everything that a block writes.
 
     `evidence_subjects` has the subject of each evidence row; `side` holds tables that few blocks
-    have; `letters` are the framed DeadLetter records with their keys; `facts_sha256` is the
-    digest that the block's header carries.
+    have; `letters` are the framed DeadLetter records with their keys; `sum` is what the block's
+    header says of the facts.
     """
 
     evidence: TableRows
@@ -153,7 +154,7 @@ class BlockRows:
     facts: TableRows
     side: tuple[TableRows, ...]
     letters: tuple[tuple[bytes | None, bytes], ...] = field(repr=False)
-    facts_sha256: bytes
+    sum: Sum
 
 
 def rows_of(work: BlockWork, keys: Keys, nonce: bytes) -> BlockRows:
@@ -186,7 +187,7 @@ def rows_of(work: BlockWork, keys: Keys, nonce: bytes) -> BlockRows:
         facts=TableRows("facts", offsets, columns.to_arrow()),
         side=(*_letter_rows(letters), *_side_tables(work, reading, keys.history)),
         letters=tuple((letter.key, encode("DeadLetter", letter.fields)) for letter in letters),
-        facts_sha256=facts_digest(made.facts),
+        sum=Sum.of(made.facts),
     )
 
 

@@ -22,16 +22,12 @@ import structlog
 from consent.contracts import contracts
 from consent.errors import Retryable
 from consent.privacy import Keys
+from projections.history_blocks import SealedBlock, sealed_block
 from projections.history_log import HistoryProducer
 from projections.history_metrics import HistoryMetrics
 from projections.history_partition import ResumePoint
 from projections.history_rows import BlockRows, BlockWork, TableRows, rows_of
-from projections.history_store import (
-    HistoryStore,
-    SealedBlock,
-    sealed_block,
-    subjects_erased,
-)
+from projections.history_store import HistoryStore, subjects_erased
 
 log = structlog.get_logger(__name__)
 
@@ -90,17 +86,27 @@ class Sealer:
         self._nonce = os.urandom(16)
         self._threads = ThreadPoolExecutor(settings.threads_max, thread_name_prefix="seal")
 
-    async def seal(self, work: BlockWork, resume: ResumePoint, gone: threading.Event) -> None:
+    async def seal(
+        self,
+        work: BlockWork,
+        resume: ResumePoint,
+        previous_header_sha256: bytes | None,
+        gone: threading.Event,
+    ) -> SealedBlock:
         """Make a block durable and announce it; on return it may be acknowledged.
 
-        Raises Abandoned soon after `gone` is set. What a thread has begun by then it finishes.
+        `previous_header_sha256` is of the block before it, None for a partition's first. Raises
+        Abandoned soon after `gone` is set. What a thread has begun by then it finishes.
         """
         started = perf_counter()
-        rows, sealed = await self.in_thread(lambda: self._write(work, resume, gone))
+        rows, sealed = await self.in_thread(
+            lambda: self._write(work, resume, previous_header_sha256, gone)
+        )
         if work.origin.topic not in contracts().keyed_source_topics:
             await self._producer.bury(rows.letters)
         await self.announce(work, sealed)
         self._metrics.sealed(work.origin.topic, work.block.records, perf_counter() - started)
+        return sealed
 
     async def announce(self, work: BlockWork, sealed: SealedBlock) -> None:
         """Tell `ledger-blocks` that a block is in the store."""
@@ -130,7 +136,11 @@ class Sealer:
         self._threads.shutdown(wait=True)
 
     def _write(
-        self, work: BlockWork, resume: ResumePoint, gone: threading.Event
+        self,
+        work: BlockWork,
+        resume: ResumePoint,
+        previous: bytes | None,
+        gone: threading.Event,
     ) -> tuple[BlockRows, SealedBlock]:
         origin, block, store = work.origin, work.block, self._store
         rows = rows_of(work, self._keys, self._nonce)
@@ -156,8 +166,8 @@ class Sealer:
         expected = {"facts": lambda: rows.facts, "evidence": evidence}
         self.persist("verify", lambda: store.verify(origin, block, expected), gone)
         self._step_done("verified", work)
-        sealed = sealed_block(block, rows.facts_sha256, self._settings.cutter_version)
+        sealed = sealed_block(block, rows.sum, previous, self._settings.cutter_version)
         may_exist = block.offset_first < resume.sealed_below
-        self.persist("block", lambda: store.seal(origin, sealed, may_exist), gone)
+        self.persist("block", lambda: store.blocks.seal(origin, sealed, may_exist), gone)
         self._step_done("block", work)
         return rows, sealed

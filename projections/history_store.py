@@ -19,6 +19,7 @@ from consent.blocks import Block
 from consent.fact_columns import NO_SUBJECT
 from consent.facts import LogPartition
 from projections.clickhouse import Store
+from projections.history_blocks import Blocks, Range, SealedBlock, place, token, where, within
 from projections.history_errors import BlockContradicts, RowsDoubled, RowsMissing
 from projections.history_rows import TableRows
 
@@ -35,39 +36,6 @@ POSITION_TABLES = (
 _HEALING_ATTEMPTS_MAX = 3
 
 
-@dataclass(frozen=True, slots=True)
-class SealedBlock:
-    """A row of `blocks`; times in µs."""
-
-    offset_first: int
-    offset_last: int
-    records: int
-    month: int
-    recorded_at_min: int
-    recorded_at_max: int
-    facts_sha256: bytes
-    cutter_version: int
-
-    def header(self, origin: LogPartition) -> dict[str, Any]:
-        """Fields of its BlockSealed; proofs add root and chain later."""
-        return {
-            "log_id": origin.log_id,
-            "topic": origin.topic,
-            "partition": origin.partition,
-            "offset_first": self.offset_first,
-            "offset_last": self.offset_last,
-            "records": self.records,
-            "month": self.month,
-            "recorded_at_min": self.recorded_at_min,
-            "recorded_at_max": self.recorded_at_max,
-            "facts_sha256": self.facts_sha256,
-            "root": None,
-            "previous_header_sha256": None,
-            "cutter_version": self.cutter_version,
-        }
-
-
-Range = Block | SealedBlock
 Expected = Callable[[], TableRows]
 
 
@@ -77,7 +45,7 @@ class StoredTail:
 
     `recorded_at` has the broker time in µs of every stored fact there, by offset; `offsets` the
     stored offsets of each other table. `healing` is set where the last block lost rows: its
-    records are then read again.
+    records are then read again. `header_sha256` is of the block before `position`.
     """
 
     position: int | None
@@ -85,6 +53,7 @@ class StoredTail:
     recorded_at: Mapping[int, int]
     offsets: Mapping[str, frozenset[int]]
     healing: bool
+    header_sha256: bytes | None
 
 
 def unnoticed(kind: str) -> None:
@@ -95,35 +64,40 @@ class HistoryStore:
     """Reads and writes the blocks of any partition; safe to use from several threads."""
 
     def __init__(self, store: Store, alarm: Callable[[str], None] = unnoticed) -> None:
+        self.blocks = Blocks(store)
         self._store = store
         self._alarm = alarm
 
     def stored_tail(self, origin: LogPartition) -> StoredTail:
         """Where to resume. Asks all tables, because a crash leaves some ahead of others."""
-        block = self._block_last(origin)
+        block = self.blocks.last(origin)
         healing = block is not None and not self._whole(origin, block)
-        if block is None:
-            position, resume_from = None, 0
-        else:
-            position = block.offset_first if healing else block.offset_last + 1
-            resume_from = position
-        where = f"{_where(origin)} AND offset >= {resume_from}"
+        if block is not None and block.root is None and not healing:
+            # A worker of a release without roots has written it a moment ago.
+            block = list(self.blocks.complete(origin))[-1]
+        position, resume_from, header_sha256 = None, 0, None
+        if block is not None:
+            position = resume_from = block.offset_first if healing else block.offset_last + 1
+            header_sha256 = (
+                self.blocks.chained_to(origin, block) if healing else block.sha256(origin)
+            )
+        condition = f"{where(origin)} AND offset >= {resume_from}"
         facts = self._store.query_rows(
-            f"SELECT offset, toUnixTimestamp64Micro(recorded_at) FROM facts WHERE {where}"  # noqa: S608
+            f"SELECT offset, toUnixTimestamp64Micro(recorded_at) FROM facts WHERE {condition}"  # noqa: S608
         )
         offsets = {
-            table: frozenset(self._offsets(table, where))
+            table: frozenset(self._offsets(table, condition))
             for table in POSITION_TABLES
             if table != "facts"
         }
         recorded_at = {int(offset): int(at) for offset, at in facts}
-        return StoredTail(position, block, recorded_at, offsets, healing)
+        return StoredTail(position, block, recorded_at, offsets, healing, header_sha256)
 
     def fact(self, origin: LogPartition, offset: int) -> tuple[bytes, int] | None:
         """Bytes and broker time in µs of one stored fact."""
         rows = self._store.query_rows(
             "SELECT hex(fact), toUnixTimestamp64Micro(recorded_at) FROM facts "  # noqa: S608
-            f"WHERE {_where(origin)} AND offset = {offset} LIMIT 1"
+            f"WHERE {where(origin)} AND offset = {offset} LIMIT 1"
         )
         return (bytes.fromhex(rows[0][0]), int(rows[0][1])) if rows else None
 
@@ -165,7 +139,7 @@ class HistoryStore:
                 if attempt < _HEALING_ATTEMPTS_MAX:
                     healing = f"{token(origin, block, rows.table)}|r{attempt + 1}"
                     self._store.insert_arrow(rows.table, rows.rows, healing)
-        raise RowsMissing(*_place(origin, block), short[0].table, len(short[0].offsets))
+        raise RowsMissing(*place(origin, block), short[0].table, len(short[0].offsets))
 
     def _missing(
         self,
@@ -178,37 +152,18 @@ class HistoryStore:
         """Rows that a table lacks; None if it is whole. Stops at rows that are too many."""
         found, distinct = counted
         if found != distinct:
-            raise RowsDoubled(*_place(origin, block), table, found, distinct)
+            raise RowsDoubled(*place(origin, block), table, found, distinct)
         rows = expected()
         if found == len(rows.offsets):
             return None
         if found > len(rows.offsets):
             if table == "facts":
                 detail = f"facts holds {found} records where the log gives {len(rows.offsets)}"
-                raise BlockContradicts(*_place(origin, block), detail)
+                raise BlockContradicts(*place(origin, block), detail)
             return None
-        where = f"{_where(origin)} AND {_range(block)}"
-        missing = rows.without(set(self._offsets(table, where)))
+        condition = f"{where(origin)} AND {within(block)}"
+        missing = rows.without(set(self._offsets(table, condition)))
         return missing if missing.offsets else None
-
-    def seal(
-        self, origin: LogPartition, sealed: SealedBlock, may_exist: bool = False
-    ) -> SealedBlock:
-        """Write a block's own row; refuse another block in its place.
-
-        `may_exist`: the row may be there from earlier, and is then left as it is.
-        """
-        first, last = sealed.offset_first, sealed.offset_last
-        overlapping = f"offset_first <= {last} AND offset_last >= {first}"
-        found = self._blocks(origin, overlapping, "") if may_exist else []
-        if not found:
-            row = _block_row(sealed.header(origin))
-            self._store.insert_arrow("blocks", row, token(origin, sealed, "blocks"))
-            found = self._blocks(origin, overlapping, "")
-        if found != [sealed]:
-            detail = f"{len(found)} blocks lie where this one was written, or it differs"
-            raise BlockContradicts(*_place(origin, sealed), detail)
-        return sealed
 
     def cutter_entry(self) -> dict[str, Any] | None:
         """The kept copy of the LogEntry that froze the cutter's limits."""
@@ -241,52 +196,25 @@ class HistoryStore:
     def _whole(self, origin: LogPartition, sealed: SealedBlock) -> bool:
         found, distinct = self._counts(origin, sealed, ("facts",))["facts"]
         if found != distinct or found > sealed.records:
-            raise RowsDoubled(*_place(origin, sealed), "facts", found, sealed.records)
+            raise RowsDoubled(*place(origin, sealed), "facts", found, sealed.records)
         return found == sealed.records
-
-    def _block_last(self, origin: LogPartition) -> SealedBlock | None:
-        found = self._blocks(origin, "1", "ORDER BY offset_first DESC LIMIT 1")
-        return found[0] if found else None
-
-    def _blocks(self, origin: LogPartition, condition: str, tail: str) -> list[SealedBlock]:
-        rows = self._store.query_rows(
-            "SELECT offset_first, offset_last, records, month, "  # noqa: S608
-            "toUnixTimestamp64Micro(recorded_at_min), toUnixTimestamp64Micro(recorded_at_max), "
-            f"hex(facts_sha256), cutter_version FROM blocks "
-            f"WHERE {_where(origin)} AND {condition} {tail}"
-        )
-        return [_sealed_block(row) for row in rows]
 
     def _counts(
         self, origin: LogPartition, block: Range, tables: Sequence[str]
     ) -> dict[str, tuple[int, int]]:
         """Rows and distinct offsets of a block's range in each table."""
-        where = f"{_where(origin)} AND {_range(block)}"
+        condition = f"{where(origin)} AND {within(block)}"
         rows = self._store.query_rows(
             " UNION ALL ".join(
-                f"SELECT '{table}', count(), uniqExact(offset) FROM {table} WHERE {where}"  # noqa: S608
+                f"SELECT '{table}', count(), uniqExact(offset) FROM {table} WHERE {condition}"  # noqa: S608
                 for table in tables
             )
         )
         return {table: (int(found), int(distinct)) for table, found, distinct in rows}
 
-    def _offsets(self, table: str, where: str) -> list[int]:
-        rows = self._store.query_rows(f"SELECT DISTINCT offset FROM {table} WHERE {where}")  # noqa: S608
+    def _offsets(self, table: str, condition: str) -> list[int]:
+        rows = self._store.query_rows(f"SELECT DISTINCT offset FROM {table} WHERE {condition}")  # noqa: S608
         return [int(row[0]) for row in rows]
-
-
-def sealed_block(block: Block, facts_sha256: bytes, cutter_version: int) -> SealedBlock:
-    """A closed block as its row has it."""
-    return SealedBlock(
-        offset_first=block.offset_first,
-        offset_last=block.offset_last,
-        records=block.records,
-        month=block.month,
-        recorded_at_min=block.recorded_at_min,
-        recorded_at_max=block.recorded_at_max,
-        facts_sha256=facts_sha256,
-        cutter_version=cutter_version,
-    )
 
 
 def _log_missing(origin: LogPartition, block: Block, rows: TableRows) -> None:
@@ -301,52 +229,7 @@ def _log_missing(origin: LogPartition, block: Block, rows: TableRows) -> None:
     )
 
 
-def _sealed_block(row: Sequence[Any]) -> SealedBlock:
-    offset_first, offset_last, records, month, at_min, at_max = (int(value) for value in row[:6])
-    digest, version = bytes.fromhex(row[6]), int(row[7])
-    return SealedBlock(offset_first, offset_last, records, month, at_min, at_max, digest, version)
-
-
-def token(origin: LogPartition, block: Range, table: str) -> str:
-    """Deduplication token of a block's insert into a table."""
-    place = f"{origin.log_id.hex()}|{origin.partition}|{block.offset_first}-{block.offset_last}"
-    return f"v1|{table}|{place}"
-
-
-def _where(origin: LogPartition) -> str:
-    """Rows of one log; the topic is implied by the log_id, so the projection's order is used."""
-    return f"log_id = unhex('{origin.log_id.hex()}') AND partition = {origin.partition}"
-
-
-def _range(block: Range) -> str:
-    return f"offset BETWEEN {block.offset_first} AND {block.offset_last}"
-
-
-def _place(origin: LogPartition, block: Range) -> tuple[str, int, str, int, int]:
-    place = (origin.topic, origin.partition, origin.log_id.hex())
-    return (*place, block.offset_first, block.offset_last)
-
-
 _TIME = pyarrow.timestamp("us", "UTC")
-_BLOCK_SCHEMA = pyarrow.schema(
-    [
-        ("log_id", pyarrow.binary()),
-        ("topic", pyarrow.string()),
-        ("partition", pyarrow.int32()),
-        ("offset_first", pyarrow.int64()),
-        ("offset_last", pyarrow.int64()),
-        ("records", pyarrow.int64()),
-        ("month", pyarrow.int32()),
-        ("recorded_at_min", _TIME),
-        ("recorded_at_max", _TIME),
-        ("facts_sha256", pyarrow.binary()),
-        ("root", pyarrow.binary()),
-        ("previous_header_sha256", pyarrow.binary()),
-        ("cutter_version", pyarrow.int32()),
-    ]
-)
-
-
 _ENTRY_SCHEMA = pyarrow.schema(
     [
         ("entry_id", pyarrow.string()),
@@ -357,10 +240,6 @@ _ENTRY_SCHEMA = pyarrow.schema(
         ("content", pyarrow.map_(pyarrow.string(), pyarrow.string())),
     ]
 )
-
-
-def _block_row(header: Mapping[str, Any]) -> pyarrow.Table:
-    return pyarrow.Table.from_pylist([dict(header)], schema=_BLOCK_SCHEMA)
 
 
 def subjects_erased(

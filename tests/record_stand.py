@@ -22,6 +22,8 @@ from kafka import KafkaAdminClient
 
 from consent.codec import decode
 from consent.contracts import contracts
+from consent.facts import LogPartition
+from consent.merkle import root_of_leaves
 from consent.privacy import subject_token
 from consent_ledger.adapters.topic_administration import (
     AdminConnection,
@@ -31,6 +33,7 @@ from consent_ledger.adapters.topic_administration import (
     topic_ids,
 )
 from projections.clickhouse import Store
+from projections.history_blocks import Blocks
 from projections.migration import load_migrations, migrate
 from tests.brokers import Broker, committed, die_with_parent, unique, wait_until
 from tests.record_process import KEYS, Plan
@@ -247,6 +250,17 @@ class Stand:
             assert records == offset_last - offset_first + 1
             expected[partition] = offset_last + 1
         assert sum(row[3] for row in blocks) == count
+
+    def check_chain(self, topic: str) -> None:
+        """Every block's root is that of its facts, and every header names the one before it."""
+        blocks = Blocks(self.store)
+        for partition in range(contracts().topics[topic].partitions or PARTITIONS):
+            origin = LogPartition(self.log_ids[topic], topic, partition)
+            previous = None
+            for block in blocks.all(origin):
+                assert block.root == root_of_leaves(blocks.facts(origin, block))
+                assert block.previous_header_sha256 == previous
+                previous = block.sha256(origin)
 
 
 @contextlib.contextmanager

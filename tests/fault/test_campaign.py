@@ -20,8 +20,9 @@ from consent.partitioning import partition_of
 from consent.state import EMPTY, SubjectState, merge
 from consent.state_codec import encode_state, encode_state_body
 from projections.clickhouse import Store, StoreParameters
+from projections.history_blocks import sealed_block, token
 from projections.history_rows import BlockRows, BlockWork, rows_of
-from projections.history_store import HistoryStore, sealed_block, token
+from projections.history_store import HistoryStore
 from projections.migration import load_migrations, migrate
 from projections.suppression_fold import token_key_of
 from projections.view import Freshness, ViewAnswer
@@ -88,8 +89,8 @@ class Recorded:
             if table.table not in left_out:
                 HistoryStore(self.store).insert(origin, block, table)
         if "blocks" not in left_out:
-            sealed = sealed_block(block, self.rows.facts_sha256, 1)
-            HistoryStore(self.store).seal(origin, sealed)
+            sealed = sealed_block(block, self.rows.sum, None, 1)
+            HistoryStore(self.store).blocks.seal(origin, sealed)
 
     def again(self, table: str, offsets: set[int]) -> None:
         """Rows of a table once more, under a token that the store does not know."""
@@ -186,8 +187,8 @@ def test_a_lost_block(recorded: Recorded, findings: Findings) -> None:
     assert recorded.check.sealed(recorded.events) == 0
     recorded.check.whole(recorded.events)
     assert findings.result() == NOTHING | {"lost": 1}
-    sealed = sealed_block(recorded.work.block, recorded.rows.facts_sha256, 1)
-    HistoryStore(recorded.store).seal(recorded.work.origin, sealed)
+    sealed = sealed_block(recorded.work.block, recorded.rows.sum, None, 1)
+    HistoryStore(recorded.store).blocks.seal(recorded.work.origin, sealed)
     recorded.check.announced([])
     assert findings.result() == NOTHING | {"lost": 2}
 
@@ -195,7 +196,7 @@ def test_a_lost_block(recorded: Recorded, findings: Findings) -> None:
 def test_blocks_announced_in_two_ways(recorded: Recorded, findings: Findings) -> None:
     """Two headers of one block contradict each other; one without a block stands for nothing."""
     recorded.write()
-    sealed = sealed_block(recorded.work.block, recorded.rows.facts_sha256, 1)
+    sealed = sealed_block(recorded.work.block, recorded.rows.sum, None, 1)
     header = sealed.header(recorded.work.origin)
     good = encode("BlockSealed", header)
     recorded.check.announced([good, good])

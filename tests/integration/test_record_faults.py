@@ -64,6 +64,7 @@ def test_killed_after_every_step(history: Stand) -> None:
         history.await_recorded(TOPIC, 1_000, worker)
         assert worker.stop() == 0
     history.check_whole(TOPIC, 1_000)
+    history.check_chain(TOPIC)
     history.check_announced(TOPIC)
 
 
