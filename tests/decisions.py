@@ -24,6 +24,7 @@ from consent.contracts import data_path
 from consent.decision import Decision, decide
 from consent.evidence import bits_of
 from consent.instants import parse_instant
+from consent.rule_source import read_rule_file
 from consent.rulebook import Rulebook
 from consent.state import SubjectState
 from consent.state_entries import Attribute, DncEntry, Grant, Refusal, Withdrawal
@@ -81,20 +82,29 @@ def rule(**given: Any) -> dict[str, Any]:
     return entry | given
 
 
+_KEPT = ("rulebook.yaml", "reasons.yaml", "jurisdictions.yaml")
+
+
 def book_files(*rules: dict[str, Any]) -> dict[str, str]:
     """Files of a rulebook with only these rows, but every reason and zone of the release."""
-    kept = ("rulebook.yaml", "reasons.yaml", "jurisdictions.yaml")
-    files = {name: packaged_files()[name] for name in kept}
+    files = {name: packaged_files()[name] for name in _KEPT}
     if rules:
         files["rows.yaml"] = json.dumps({"rules": list(rules)}, indent=1)
     lists = {name for row in rules for name in _params(row).get("registries", ())}
     described = [
         {"id": name, "jurisdiction": "US", "level": "national", "title": "A list of a test"}
-        for name in sorted(lists)
+        for name in sorted(lists - _described())
     ]
     if described:
         files["lists.yaml"] = json.dumps({"registries": described})
     return files
+
+
+@cache
+def _described() -> frozenset[str]:
+    """Ids of the lists that these files describe."""
+    read = [read_rule_file(name, packaged_files()[name]).data for name in _KEPT]
+    return frozenset(entry["id"] for data in read for entry in data.get("registries", ()))
 
 
 def _params(row: dict[str, Any]) -> dict[str, Any]:
