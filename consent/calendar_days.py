@@ -82,6 +82,20 @@ def compile_calendar(entry: Mapping[str, Any]) -> ClosedDays:
     return ClosedDays(tuple(_day_rule(day, entry) for day in entry["days"]))
 
 
+_WAYS: Final = (
+    {"on"},
+    {"nth", "weekday", "month"},
+    {"last", "month"},
+    {"easter"},
+    {"after", "days"},
+)
+
+
+def names_one_day(day: Mapping[str, Any]) -> bool:
+    """True if an entry says in exactly one way when the day is."""
+    return set(day) & set[str]().union(*_WAYS) in _WAYS
+
+
 def _day_rule(day: Mapping[str, Any], entry: Mapping[str, Any]) -> DayRule:
     first, last = day.get("years", (None, None))
     shift = day.get("shift", entry.get("shift", {}))

@@ -13,7 +13,7 @@ from typing import Any
 from consent.call_facts import CallFacts
 from consent.findings import Finding, Result
 from consent.instants import MICROSECONDS
-from consent.rule_context import RuleContext
+from consent.rule_context import ParameterError, RuleContext
 from consent.state import ATTEMPTS_MAX, SubjectState, counted_attempts
 from consent.state_entries import ANY, Attempt
 from consent.zones import DAY_US
@@ -111,6 +111,9 @@ def _contacted(kind: str, kinds: frozenset[str] | None) -> bool:
 def compile_cap(params: Mapping[str, Any], context: RuleContext) -> CapCheck:
     """Check of the parameters in a rule file."""
     hours = params.get("hours")
+    if (hours is None) == ("days" not in params):
+        message = "a cap is for a number of hours or of days"
+        raise ParameterError((), message, "Give exactly one of `hours` and `days`.")
     return CapCheck(
         max=params["max"],
         period_us=params["days"] * DAY_US if hours is None else hours * _HOUR_US,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import jsonschema
@@ -45,8 +45,12 @@ class RuleFile(SourceFile):
         return RulebookError(self.name, self.line_of(path), message, remedy)
 
 
+@lru_cache(maxsize=128)
 def read_rule_file(name: str, text: str) -> RuleFile:
-    """The checked data of one file; RulebookError for the first thing that is wrong in it."""
+    """The checked data of one file; RulebookError for the first thing that is wrong in it.
+
+    Reading takes long, so that what was read last is kept: nobody may change it.
+    """
     source = read_source(name, text, RulebookError, "Begin with `rules:`.")
     return _checked(RuleFile(name, source.data, source.lines))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from consent.calendar_days import compile_calendar
+from consent.calendar_days import compile_calendar, names_one_day
 from consent.instants import parse_date
 from consent.reasons import ENGINE_REASONS, Reason, ReasonCatalogue
 from consent.rule import Rule, compile_rule
@@ -240,9 +240,16 @@ def _check_places(merged: MergedFiles, named: dict[Path, RuleFile]) -> None:
 def _check_calendars(merged: MergedFiles, named: dict[Path, RuleFile]) -> None:
     for name, entry in merged.calendars.items():
         for index, day in enumerate(entry["days"]):
+            path, file = ("calendars", name, "days", index), named["calendars", name]
+            if not names_one_day(day):
+                message = f"when {day['name']!r} is, is not said in exactly one way"
+                remedy = (
+                    "Give `on`; `nth`, `weekday` and `month`; `last` and `month`; `easter`; "
+                    "or `after` and `days`."
+                )
+                raise file.error(path, message, remedy)
             first, last = day.get("years", (None, None))
             if first is not None and last is not None and last < first:
-                file, path = named["calendars", name], ("calendars", name, "days", index)
                 message = f"{day['name']!r} ends before it begins"
                 raise file.error((*path, "years"), message, "Both years are inclusive.")
 

@@ -91,11 +91,11 @@ def test_years() -> None:
 
 
 def test_easter_against_another_library() -> None:
-    """Good Friday is that of an independent implementation, for two centuries."""
-    german = holidays.country_holidays("DE", years=range(1950, 2150), language="de")
+    """Good Friday is that of an independent implementation, for a century."""
+    german = holidays.country_holidays("DE", years=range(1991, 2100), language="de")
     fridays = {day for day, name in german.items() if name == "Karfreitag"}
-    assert len(fridays) == 200
-    for year in range(1950, 2150):
+    assert len(fridays) == 109
+    for year in range(1991, 2100):
         assert days_of(year, {"name": "x", "easter": -2}) == [
             next(day.isoformat() for day in fridays if day.year == year)
         ]
