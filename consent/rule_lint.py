@@ -25,8 +25,11 @@ Severity = Literal["error", "warning"]
 
 _PROBLEMS_MAX: Final = 1_000
 
-CONSENT_REASONS: Final = ("CONSENT_EVIDENCE_INCOMPLETE", "CONSENT_SCOPE", "CONSENT_EXPIRED")
-"""What a check of consent gives where its row names nothing else."""
+_OWN_REASONS: Final = {
+    "consent": ("CONSENT_EVIDENCE_INCOMPLETE", "CONSENT_SCOPE", "CONSENT_EXPIRED"),
+    "not_reassigned": ("RND_STALE", "RND_NO_DATA", "RND_QUERY_MISSING"),
+}
+"""What a check gives where its row names nothing else, by its kind or fact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ def _row_warnings(row: Placed, today: str, rows: Iterable[Placed]) -> Iterator[P
         message = f"its text was said to be known until {known_to}"
         yield _warning(row, message, "Look it up again.", "past known.to")
     ends = effective["to"]
-    if status == "in_force" and ends is not None and ends < today:
+    if status == "in_force" and ends is not None and ends < today and "note" not in entry:
         later = [
             other
             for other in rows
@@ -155,8 +158,7 @@ def _codes(row: Placed) -> Iterator[str]:
     """Every code that a row can give, also where it leaves it to the kind of its check."""
     yield row.entry["on_fail"]["reason"]
     check = row.entry["check"]
-    if check["kind"] == "consent":
-        yield from CONSENT_REASONS
+    yield from _OWN_REASONS.get(check["params"].get("fact", check["kind"]), ())
     yield from (value for name, value in check["params"].items() if name.endswith("reason"))
 
 

@@ -75,8 +75,8 @@ def explanation_view(explanation: Explanation) -> RenderableType:
     """The explanation as a table and lines of text below it."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
-    table.add_column("rule", overflow="fold", min_width=16)
-    table.add_column("by these facts", overflow="fold", ratio=2)
+    table.add_column("rule", no_wrap=True)
+    table.add_column("what it says, and the facts", overflow="fold", ratio=3)
     table.add_column("written in", overflow="fold", ratio=2)
     for line in explanation.shown:
         outcome = str(line["outcome"]).lower()
@@ -85,8 +85,10 @@ def explanation_view(explanation: Explanation) -> RenderableType:
         if code:
             name.append(f"\n{code}", style=_STYLES[outcome])
         citation = "; ".join(line.get("citation") or ())
-        facts = Text("\n".join(_facts(line.get("facts") or {})))
-        table.add_row(Text(_WORDS[outcome], style=_STYLES[outcome]), name, facts, citation)
+        said = Text(str(line.get("title") or ""))
+        for fact in _facts(line.get("facts") or {}):
+            said.append(f"\n{fact}" if said else fact, style="dim")
+        table.add_row(Text(_WORDS[outcome], style=_STYLES[outcome]), name, said, citation)
     parts: list[RenderableType] = [table] if explanation.shown else []
     return Group(*parts, *(Text(text, style="dim") for text in _rest(explanation)))
 

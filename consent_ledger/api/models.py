@@ -118,10 +118,18 @@ class Freshness(msgspec.Struct):
 
 
 class RuleTrace(msgspec.Struct, omit_defaults=True):
-    """One applicable rule: how it came out, by which facts, and where it is written."""
+    """One rule for such calls: how it came out, by which facts, and where it is written.
+
+    `rule` is ID@revision. `PASS`: the call may be placed as far as this rule goes; with an
+    `exemption`, because that saves it. `DENY` and `UNKNOWN` (a list is not loaded) have a `reason`,
+    as have `OBLIGE`, which asks the caller for something, and `WARN`. `SHADOW` is a row that is not
+    in force, with the reason for which it would deny. `NOT_APPLICABLE`: there was nothing to judge.
+    Instants among the facts are RFC 3339, lists are JSON.
+    """
 
     rule: str
-    outcome: str
+    outcome: Literal["PASS", "DENY", "SHADOW", "NOT_APPLICABLE", "OBLIGE", "WARN", "UNKNOWN"]
+    title: str = ""
     reason: str = ""
     exemption: str = ""
     facts: dict[str, str] = {}

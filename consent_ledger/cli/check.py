@@ -13,6 +13,7 @@ from rich.text import Text
 
 from consent_ledger.cli.addresses import api_address, number_given
 from consent_ledger.client import ApiAddress, ApiClient
+from consent_ledger.explanation import explain, explanation_view
 from consent_ledger.settings import load_settings
 from consent_ledger.terminal import out
 
@@ -36,7 +37,9 @@ def command(
     ] = None,
     zone: Annotated[list[str] | None, typer.Option(help="IANA zone; repeatable.")] = None,
     test: Annotated[bool, typer.Option("--test", help="By rehearsed events only.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Show every applicable rule.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show by which rules and facts.")
+    ] = False,
     to: Annotated[str | None, typer.Option(help="Address of `serve`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
@@ -96,14 +99,5 @@ def _show(answer: dict[str, Any]) -> None:
             facts.add_row(Text(name, style="dim"), Text(str(value)))
     out.print(facts)
     if answer.get("trace"):
-        out.print(_trace(answer["trace"]))
-
-
-def _trace(lines: list[dict[str, Any]]) -> Table:
-    table = Table("rule", "outcome", "reason", "facts", "written in")
-    for line in lines:
-        facts = ", ".join(f"{name}={value}" for name, value in line.get("facts", {}).items())
-        reason = line.get("exemption") or line.get("reason") or ""
-        citation = "; ".join(line.get("citation", ()))
-        table.add_row(line["rule"], line["outcome"], reason, facts, citation)
-    return table
+        reasons = [reason["code"] for reason in answer["reasons"]]
+        out.print(explanation_view(explain(answer["trace"], answer["rule"], reasons)))

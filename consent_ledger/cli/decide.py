@@ -130,6 +130,7 @@ def _lines(result: Result) -> list[dict[str, Any]]:
     return [
         {
             "rule": line.rule.name,
+            "title": line.rule.title,
             "outcome": line.outcome,
             "reason": line.reason,
             "exemption": line.exemption,
@@ -143,7 +144,8 @@ def _lines(result: Result) -> list[dict[str, Any]]:
 def _summarise(results: Sequence[Result], rulebook: str) -> None:
     met = sum(result.passed is True for result in results)
     missed = sum(result.passed is False for result in results)
-    counts = Text(f"{len(results)} scenarios: {met} as expected")
+    noun = "scenario" if len(results) == 1 else "scenarios"
+    counts = Text(f"{len(results)} {noun}: {met} as expected")
     counts.append(f", {missed} not", style="bold red" if missed else "")
     if met + missed < len(results):
         counts.append(f", {len(results) - met - missed} without an expectation")
