@@ -52,7 +52,7 @@ def test_who_may_be_a_consumer_is_one() -> None:
 def test_france_needs_opt_in_since_its_day() -> None:
     """A French consumer must have opted in from 2026-08-11 on, Paris time."""
     asked, day = request(**FRANCE), parse_instant("2026-08-10T22:00:00Z")
-    assert decided(asked, EMPTY, at=day - 1).allowed
+    assert "CONSENT_OPTIN_MISSING" not in decided(asked, EMPTY, at=day - 1).reasons
     assert said(decided(asked, EMPTY, at=day))[1:] == ("CONSENT_OPTIN_MISSING", "FR-OPTIN@2")
     full = grants("OPT_IN", evidence=("positive_act", "notice_sha256"))
     assert decided(asked, full).allowed

@@ -127,7 +127,8 @@ def test_house_lists_stop_calls_everywhere(kind: str, seller: str) -> None:
     """An entry of any list that sellers keep denies, in every country and under newer consent."""
     entry = listing(key=(seller, kind, "a-list"))
     decision = decided(request(**UK), merge(entry, grants("OPT_IN", NOW - 1)))
-    assert said(decision) == ("DENY", "INTERNAL_DNC", "POLICY-IDNC@1")
+    assert (decision.verdict, decision.reason) == ("DENY", "INTERNAL_DNC")
+    assert outcome_of(decision, "POLICY-IDNC") == "DENY"
 
 
 def test_list_of_another_seller_does_not_stop_calls() -> None:
@@ -191,10 +192,9 @@ def test_objection_is_absolute() -> None:
 
 def test_house_rules_of_the_strict_profile() -> None:
     """Reported listings, cooling-off and the disclosure in every country are strict policy only."""
-    for kind in ("NATIONAL", "STATE"):
-        entry = listing(key=("*", kind, "a-list"))
-        assert not decided(request(), entry).allowed
-        assert decided(request(profile="STATUTORY"), entry).allowed
+    entry = listing(key=("*", "STATE", "a-list"))
+    assert not decided(request(), entry).allowed
+    assert decided(request(profile="STATUTORY"), entry).allowed
     asked = request(call_mode="AI_VOICE", profile="STATUTORY")
     assert "AI_DISCLOSURE" not in decided(asked, grants("PEWC")).obligations
     german = request(call_mode="AI_VOICE", profile="STATUTORY", **GERMANY)
@@ -213,7 +213,7 @@ def test_every_stated_consent_counts(kind: str) -> None:
     asked = request(purpose="INFORMATIONAL", call_mode="PRERECORDED")
     assert decided(asked, informational).allowed
     listed = merge(listing(key=("*", "NATIONAL", "a-list")), agreed)
-    assert decided(request(), listed).allowed is (kind != "EXPRESS")
+    assert decided(request(), listed).allowed is (kind in ("WRITTEN_DNC", "PEWC"))
     for at in (NOW, parse_instant("2027-02-01T18:00:00Z")):
         taken_back = merge(withdrawal(mode="PRERECORDED"), agreed)
         shadow = decided(request(call_mode="AI_VOICE"), taken_back, at=at)
