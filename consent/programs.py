@@ -39,8 +39,18 @@ class ProgramQuestion:
     caller_id_number: str | None
 
 
+class Activation(NamedTuple):
+    """The rulebook that was put into use last."""
+
+    rulebook_digest: bytes
+    event_id: str
+
+
 class ProgramBook:
-    """Everything that was filed and declared. `version` grows when a campaign's start changes."""
+    """Everything that was filed and declared. `version` grows when a campaign's start changes.
+
+    `activation` is the last one in the order of the log, None before the first.
+    """
 
     def __init__(self) -> None:
         self._registrations: dict[str, dict[_Key, _Newest]] = {}
@@ -48,6 +58,7 @@ class ProgramBook:
         self._campaigns: dict[CampaignId, _Newest] = {}
         self._met: set[tuple[str, str]] = set()
         self.version = 0
+        self.activation: Activation | None = None
 
     def take(self, name: str, event: Event, effective_at: int) -> None:
         """Take one event in, in the order of its log; other types say nothing here."""
@@ -65,6 +76,8 @@ class ProgramBook:
         elif name == "CallerIdAuthorised":
             of_number = self._caller_ids.setdefault((seller_id, event["caller_id_number"]), {})
             _keep(of_number, (event["authorisation_id"],), newest)
+        elif name == "RulebookActivated" and not event["test"]:
+            self.activation = Activation(event["rulebook_digest"], event["event_id"])
         else:
             return
         self._met.add(identity)

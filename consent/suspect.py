@@ -30,6 +30,13 @@ OPT_OUTS: Final = frozenset(
 _OF_ONE_SELLER: Final = frozenset({"ConsentGranted", "RelationshipRecorded", "DncRemoved"})
 """Permissions that must say to whom: one that could mean every seller would mean too much."""
 
+_OF_WITHDRAWN: Final[Mapping[str, Effect]] = {
+    "RegistrationFiled": "restricts",
+    "CallerIdAuthorised": "restricts",
+    "HolidayDeclared": "permits",
+}
+"""What an event does that takes back what its kind says."""
+
 ALARM_DATED_AHEAD: Final = "restriction_dated_ahead"
 ALARM_UNDATED: Final = "restriction_undated"
 
@@ -90,6 +97,8 @@ def effect_of(record: RecordContract, fields: Mapping[str, Any]) -> Effect:
         return "restricts"
     if record.name == "ReassignmentChecked" and fields["answer"] == "YES":
         return "restricts"
+    if fields.get("withdrawn"):
+        return _OF_WITHDRAWN.get(record.name, record.effect)
     return record.effect
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -19,6 +20,7 @@ from pydantic import SecretStr
 from consent.blocks import CutterLimits
 from consent.contracts import adopt_schema_ids, contracts
 from consent.errors import Retryable
+from consent.tally_events import SOURCE_TOPIC
 from consent_ledger.adapters.schema_registry import RegistryConnection, SchemaIds, SchemaRegistry
 from consent_ledger.adapters.topic_administration import AdminConnection, TopicLayout, topic_ids
 from consent_ledger.keys import load_keys
@@ -26,9 +28,13 @@ from consent_ledger.settings import Settings
 from projections.clickhouse import Store, StoreParameters
 from projections.history import HistorySettings
 from projections.history_partition import TailLimits
+from projections.known_events import known_events
 from projections.migration import Migration, load_migrations, migrate
 from projections.rebuild import RebuildConfig, RebuildReport, rebuild
 from projections.replay import HistoryReplay
+from projections.suppression_log import LogConnection
+from projections.surroundings import KnownEvent, KnownEvents
+from projections.tally_rebuild import TallyRebuild, rebuild_tallies
 from streams.batching import BatchLimits
 from streams.config import (
     EMBEDDED_TIMEOUTS,
@@ -38,7 +44,7 @@ from streams.config import (
     GroupTimeouts,
     StallLimits,
 )
-from streams.project import ProjectConfig
+from streams.project import TALLIES_FOLDER, ProjectConfig
 from streams.record import RecordConfig, record_stall_limits
 from streams.worker import WorkerOptions
 
@@ -49,6 +55,7 @@ _EMBEDDED_BUCKET_MS: Final = 1_000
 # One clock for all: nothing to wait for before a bucket is over.
 _EMBEDDED_TAIL: Final = TailLimits(grace_ms=20, open_min_ms=100)
 _NONCE_BYTES: Final = 16
+_PROJECT_FOLDER: Final = "project"
 
 
 def secret(value: SecretStr | None, file: Path | None) -> str | None:
@@ -148,6 +155,58 @@ async def rebuild_suppression(settings: Settings) -> RebuildReport:
         store.close()
 
 
+async def rebuild_counts(settings: Settings, folder: Path | None) -> int:
+    """Count campaigns' calls from the history; the caches go to `folder`, or nowhere."""
+    store = Store.connect(store_parameters(settings))
+    try:
+        with tempfile.TemporaryDirectory() as nowhere:
+            config = TallyRebuild(
+                connection=LogConnection(
+                    bootstrap=settings.kafka_bootstrap,
+                    client_id="consent-ledger-rebuild-tallies",
+                    idempotent=not settings.embedded,
+                    options=broker_security(settings).aiokafka_options(),
+                ),
+                folder=Path(nowhere) / TALLIES_FOLDER if folder is None else folder,
+                partitions=keyed_partitions(settings),
+                log_ids=await LogIds(admin_connection(settings)).of([SOURCE_TOPIC]),
+            )
+            return await rebuild_tallies(store, config)
+    finally:
+        store.close()
+
+
+def tallies_folder(settings: Settings) -> Path:
+    """Where the project worker remembers the calls that it counted."""
+    return settings.data_dir / _PROJECT_FOLDER / TALLIES_FOLDER
+
+
+def known_from_history(settings: Settings) -> KnownEvents | None:
+    """What programs and calendars said before the log began, where the broker forgets it.
+
+    The store is waited for.
+    """
+    if not settings.embedded:
+        return None
+
+    def read() -> list[KnownEvent]:
+        store = Store.connect(store_parameters(settings))
+        try:
+            return known_events(store)
+        finally:
+            store.close()
+
+    async def known() -> list[KnownEvent]:
+        while True:
+            try:
+                return await asyncio.to_thread(read)
+            except Retryable as away:
+                log.warning("history_unreachable", error=str(away))
+            await asyncio.sleep(_RETRY_S)
+
+    return known
+
+
 def record_config(settings: Settings) -> RecordConfig:
     """What `worker record` is made of."""
     embedded = settings.embedded
@@ -177,8 +236,9 @@ def project_config(settings: Settings) -> ProjectConfig:
         keys=load_keys(settings),
         log_ids=LogIds(admin_connection(settings)).of,
         keyed_partitions=keyed_partitions(settings),
-        data_dir=settings.data_dir / "project",
+        data_dir=settings.data_dir / _PROJECT_FOLDER,
         embedded_broker=settings.embedded,
+        known=known_from_history(settings),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+from consent.columns import NONCE_BYTES
 from consent.errors import Rejected
 from consent_ledger.adapters.publisher import PublisherConfig
 from consent_ledger.api.authentication import is_loopback, load_api_keys
@@ -16,10 +18,12 @@ from consent_ledger.bootstrap import (
     admin_connection,
     broker_security,
     keyed_partitions,
+    known_from_history,
     store_parameters,
 )
 from consent_ledger.keys import load_keys
 from consent_ledger.settings import Settings, variable_name
+from projections.surroundings import SurroundingsConfig
 from projections.view import ViewConfig
 
 _JOURNAL_FOLDER: Final = "decisions"
@@ -62,6 +66,15 @@ def doors_config(settings: Settings) -> DoorsConfig:
             party_numbers_max=settings.view_party_numbers_max,
             clock_offset_max_ms=settings.clock_skew_max_ms,
         ),
+        surroundings=SurroundingsConfig(
+            bootstrap=settings.kafka_bootstrap,
+            keyed_partitions=partitions,
+            log_ids=log_ids,
+            nonce=os.urandom(NONCE_BYTES),
+            options=security,
+            max_age_ms=settings.surroundings_max_age_ms,
+        ),
+        known=known_from_history(settings),
         store=store_parameters(settings),
         rulebook=packaged_rulebook(),
         history_key=keys.history,
@@ -80,6 +93,7 @@ def _recorded(settings: Settings) -> dict[str, str]:
     names = (
         "rule_profile",
         "view_max_age_ms",
+        "surroundings_max_age_ms",
         "view_party_numbers_max",
         "clock_skew_max_ms",
         "region_default",

@@ -211,6 +211,12 @@ class Settings(BaseSettings):
     view_max_age_ms: Positive = _setting(
         5_000, "Decisions", "A view older than this answers `unavailable`.", "ms"
     )
+    surroundings_max_age_ms: Positive = _setting(
+        15_000,
+        "Decisions",
+        "Counts of campaigns, programs and calendars older than this answer `unavailable`.",
+        "ms",
+    )
     view_party_numbers_max: Positive = _setting(
         64,
         "Decisions",

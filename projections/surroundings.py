@@ -6,7 +6,8 @@ does not have what was published before it was last started; the caller hands th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from consent.call import Calendar, Campaign, Program, Tally
 from consent.codec import decode_body
 from consent.errors import Corrupt, Unreadable
 from consent.intake import Origin, read_batch
-from consent.programs import PROGRAM_TOPIC, ProgramBook, ProgramQuestion
+from consent.programs import PROGRAM_TOPIC, Activation, ProgramBook, ProgramQuestion
 from consent.tallies import CampaignId
 from consent.tally_events import SOURCE_TOPIC
 from consent.tally_records import TallyBook
@@ -51,6 +52,7 @@ class KnownEvent:
     effective_at: int
 
 
+KnownEvents = Callable[[], Awaitable[Sequence[KnownEvent]]]
 TallySeen = Callable[[int, ConsumerRecord], None]
 
 
@@ -175,20 +177,38 @@ class SurroundingsConfig:
 
 
 class SurroundingsView:
-    """Start it, ask, stop it; answers don't wait. For one event loop."""
+    """Start it, ask, stop it; answers don't wait. For one event loop.
 
-    def __init__(self, config: SurroundingsConfig, known: Sequence[KnownEvent] = ()) -> None:
-        self._books = SurroundingsBooks(config.nonce, known)
-        topics = (TALLIES_TOPIC, PROGRAM_TOPIC, CALENDAR_TOPIC)
-        self._follower = TopicFollower(config.follower(topics), self._books)
-        self._max_age_ms = config.max_age_ms
+    `known` gives what was published before the log began; it is waited for.
+    """
+
+    def __init__(self, config: SurroundingsConfig, known: KnownEvents | None = None) -> None:
+        self._config = config
+        self._known = known
+        self._topics = (TALLIES_TOPIC, PROGRAM_TOPIC, CALENDAR_TOPIC)
+        self._follow(())
+        self._beginning: asyncio.Task[None] | None = None
+        self._begun = asyncio.Event()
+
+    def _follow(self, known: Sequence[KnownEvent]) -> None:
+        self._books = SurroundingsBooks(self._config.nonce, known)
+        self._follower = TopicFollower(self._config.follower(self._topics), self._books)
 
     async def start(self) -> None:
         """Begin to follow; returns at once. Brokers that are away are waited for."""
+        self._beginning = asyncio.create_task(self._begin())
+
+    async def _begin(self) -> None:
+        if self._known is not None:
+            self._follow(await self._known())
         await self._follower.start()
+        self._begun.set()
 
     async def stop(self) -> None:
         """Stop following; what is known grows stale."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.gather(self._beginning, return_exceptions=True)
         await self._follower.stop()
 
     @property
@@ -199,10 +219,11 @@ class SurroundingsView:
     def stale(self, at: int) -> bool:
         """True if what is known is older at an instant (µs) than may be relied on."""
         true_at_ms = self._follower.true_at_ms()
-        return true_at_ms is None or at // 1_000 - true_at_ms > self._max_age_ms
+        return true_at_ms is None or at // 1_000 - true_at_ms > self._config.max_age_ms
 
     async def wait_until_loaded(self) -> None:
         """Return once every topic was read to its end; set a time-out around it."""
+        await self._begun.wait()
         await self._follower.wait_until_loaded()
 
     def campaign(self, campaign: CampaignId | None, at: int) -> Campaign:
@@ -221,6 +242,11 @@ class SurroundingsView:
                 for one in self._books.tallies.tallies(campaign, at, declared)
             )
         )
+
+    @property
+    def activation(self) -> Activation | None:
+        """The rulebook that was put into use last; ask once loaded."""
+        return self._books.programs.activation
 
     def program(self, question: ProgramQuestion) -> Program:
         """What bears on a call of what its seller filed and declared."""

@@ -66,6 +66,10 @@ class PartitionTallies:
         place = self._store.place
         return 0 if place is None else place.offset_next
 
+    def first_calls(self) -> list[tuple[CampaignId, int]]:
+        """Every campaign with its earliest call here."""
+        return [(name, campaign.first_at) for name, campaign in self._campaigns.items()]
+
     def close(self) -> None:
         """Release the cache."""
         self._store.close()

@@ -12,7 +12,7 @@ import contextlib
 import gc
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -35,7 +35,7 @@ from projections.suppression import (
 from projections.suppression_log import LogConnection, SuppressionLog
 from projections.suppression_metrics import SuppressionMetrics
 from projections.suppression_store import StoreFolder, StoreLimits
-from projections.surroundings import KnownEvent, SurroundingsConfig
+from projections.surroundings import KnownEvents, SurroundingsConfig
 from projections.tally_keeper import TallyKeeper, TallyKeeping
 from projections.watermark import SourceEnd
 from streams.apps import BatchAgent, BatchApp, add_background_task, add_batch_agent, make_app
@@ -49,9 +49,6 @@ _CACHE_FOLDER: Final = "suppression"
 TALLIES_FOLDER: Final = "tallies"
 _ENDS_TIMEOUT_S: Final = 2.0
 _COLLECT_AFTER_OBJECTS: Final = 100_000
-
-
-KnownEvents = Callable[[], Awaitable[Sequence[KnownEvent]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from consent_ledger.api.parts import ApiConfig
 from consent_ledger.bootstrap import LogIds, admin_connection, store_parameters
 from consent_ledger.keys import load_keys
 from consent_ledger.settings import Settings
+from projections.surroundings import SurroundingsConfig
 from projections.view import ViewConfig
 from tests.brokers import free_port
 from tests.ledger import PARTITIONS, Ledger
@@ -55,6 +56,12 @@ def doors_of(ledger: Ledger, **changes: Any) -> DoorsConfig:
             log_ids=LogIds(admin_connection(settings)).of,
             view_max_age_ms=20_000,
             clock_offset_max_ms=5_000,
+        ),
+        "surroundings": SurroundingsConfig(
+            bootstrap=settings.kafka_bootstrap,
+            keyed_partitions=PARTITIONS,
+            log_ids=LogIds(admin_connection(settings)).of,
+            nonce=bytes(range(16)),
         ),
         "store": store_parameters(settings),
         "rulebook": packaged_rulebook(),
@@ -145,7 +152,7 @@ def event(kind: str, number: str, **fields: Any) -> dict[str, Any]:
 
 
 def grant(number: str, **fields: Any) -> dict[str, Any]:
-    """Consent that permits a prerecorded marketing call of acme in the US."""
+    """Consent that permits a prerecorded call of acme in the US, also to advertise."""
     return event(
         "ConsentGranted",
         number,
@@ -153,7 +160,7 @@ def grant(number: str, **fields: Any) -> dict[str, Any]:
             "occurred_at": ago(minutes=5),
             "consent_kind": "PEWC",
             "change": "GIVEN",
-            "purposes": ["MARKETING"],
+            "purposes": ["MARKETING", "INFORMATIONAL"],
             "modes": ["PRERECORDED"],
             "seller_named": True,
             "number_named": True,
@@ -174,11 +181,11 @@ def grant(number: str, **fields: Any) -> dict[str, Any]:
 
 
 def question(number: str, **fields: Any) -> dict[str, Any]:
-    """A check that `grant` permits."""
+    """A check that `grant` permits at any time of day, since the call does not advertise."""
     return {
         "number": number,
         "seller_id": "acme",
-        "purpose": "MARKETING",
+        "purpose": "INFORMATIONAL",
         "call_mode": "PRERECORDED",
         "dial_mode": "PREDICTIVE",
         **fields,

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import structlog
 
-from consent.call import CallRequest, Surroundings
+from consent.call import CallRequest
 from consent.contracts import contracts
 from consent.decision import Decision, decide, unavailable
 from consent.decision_record import RecordContext, decision_record, fact_text
@@ -29,6 +29,7 @@ from consent.places import Stated, area_table_digest, candidates, recorded_place
 from consent.privacy import SALT_BYTES
 from consent.reasons import PARTY_TOO_LARGE, VIEW_STALE, VIEW_UNLOADED
 from consent.rulebook import Rulebook
+from consent.shown_facts import shown_facts
 from consent.state import SubjectState
 from consent_ledger.adapters.publisher import outgoing
 from consent_ledger.api.authentication import Principal
@@ -43,6 +44,7 @@ from consent_ledger.api.models import (
     RuleTrace,
 )
 from consent_ledger.api.problems import field_error
+from consent_ledger.api.surrounding import CallSurroundings
 from consent_ledger.decision_log import DecisionLog, DecisionUnrecorded, PendingDecision
 from projections.view import SuppressionView, ViewAnswer
 
@@ -112,6 +114,7 @@ class CallChecker:
     def __init__(
         self,
         view: SuppressionView,
+        surroundings: CallSurroundings,
         rulebook: Rulebook,
         decisions: DecisionLog,
         metrics: ApiMetrics,
@@ -119,6 +122,7 @@ class CallChecker:
         history_key: bytes,
     ) -> None:
         self._view = view
+        self._surroundings = surroundings
         self._rulebook = rulebook
         self._decisions = decisions
         self._metrics = metrics
@@ -158,9 +162,11 @@ class CallChecker:
         view = self._view.look_up(number, request.seller_id, request.test)
         call = _call_request(request, number, view.state, self._settings.profile)
         reason = _unusable(view, request.freshness_ms_max)
+        reason = reason or self._surroundings.unusable(call, at)
         if reason is None:
             linked = linked_numbers(view, self._history_key)
-            surroundings = Surroundings(linked=linked.states)
+            around = self._surroundings.around(call, at)
+            surroundings = replace(around, linked=linked.states)
             decision = decide(call, view.state, surroundings, self._rulebook, at)
         else:
             linked = LinkedNumbers()
@@ -302,10 +308,11 @@ def _trace(decision: Decision) -> list[RuleTrace]:
     return [
         RuleTrace(
             rule=line.rule.name,
+            title=line.rule.title,
             outcome=line.outcome,
             reason=line.reason or "",
             exemption=line.exemption or "",
-            facts={name: fact_text(value) for name, value in line.facts},
+            facts={name: fact_text(value) for name, value in shown_facts(line.facts).items()},
             citation=list(line.rule.citation),
         )
         for line in decision.outcomes

@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from consent.contracts import contracts, data_path
+from consent.decision import ENGINE_VERSION
 from consent.rulebook import Rulebook
+from consent.zones import tzdata_version
+from consent_ledger.activation import ActivationSettings, RulebookActivation
 from consent_ledger.adapters.decision_journal import DecisionJournal, JournalLimits
 from consent_ledger.adapters.publisher import EventPublisher, PublisherConfig
 from consent_ledger.api.acceptance import AcceptanceLimits, EventAcceptor
@@ -20,22 +23,30 @@ from consent_ledger.api.checking import CallChecker, CheckSettings
 from consent_ledger.api.confirmations import HistorySource, LogConfirmations
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.parts import ApiParts, OpenParts
+from consent_ledger.api.surrounding import CallSurroundings
 from consent_ledger.api.timeline import TimelineReader
 from consent_ledger.decision_log import DecisionLog, DecisionLogLimits
 from projections.clickhouse import Store, StoreParameters
 from projections.clickhouse_async import AsyncStore
+from projections.rulebook_store import RulebookUse
+from projections.surroundings import KnownEvents, SurroundingsConfig, SurroundingsView
 from projections.view import SuppressionView, ViewConfig
 
 
 @dataclass(frozen=True, slots=True)
 class DoorsConfig:
-    """All that the parts need. `journal_folder` None: decisions are not journaled on disk."""
+    """All that the parts need. `journal_folder` None: decisions are not journaled on disk.
+
+    `known` gives what was published before the log began, where brokers forget.
+    """
 
     publisher: PublisherConfig
     view: ViewConfig
+    surroundings: SurroundingsConfig
     store: StoreParameters
     rulebook: Rulebook
     history_key: bytes = field(repr=False)
+    known: KnownEvents | None = None
     check: CheckSettings = field(default_factory=CheckSettings)
     journal_folder: Path | None = None
     journal: JournalLimits = field(default_factory=JournalLimits)
@@ -74,6 +85,9 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
     view = SuppressionView(config.view)
     stack.push_async_callback(view.stop)
     await view.start()
+    surroundings = SurroundingsView(config.surroundings, config.known)
+    stack.push_async_callback(surroundings.stop)
+    await surroundings.start()
     log_ids = await config.view.log_ids(contracts().source_topics)
     history = HistorySource(store, config.store.database, log_ids)
     confirmations = LogConfirmations(view, history)
@@ -83,18 +97,27 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
     decisions = DecisionLog(publisher, metrics, journal, confirmations, config.decisions)
     stack.push_async_callback(decisions.stop)
     await decisions.start()
+    activation = _activation(config, surroundings, publisher, store)
+    stack.push_async_callback(activation.stop)
+    activation.start()
     region_default = config.check.region_default
     return ApiParts(
         acceptor=EventAcceptor(
             publisher, confirmations, metrics, region_default, config.acceptance
         ),
         checker=CallChecker(
-            view, config.rulebook, decisions, metrics, config.check, config.history_key
+            view,
+            CallSurroundings(view, surroundings, config.surroundings.max_age_ms),
+            config.rulebook,
+            decisions,
+            metrics,
+            config.check,
+            config.history_key,
         ),
         timelines=TimelineReader(
             store, config.store.database, config.history_key, config.rulebook.reasons
         ),
-        unready=lambda: _unready(view, decisions),
+        unready=lambda: _unready(view, surroundings, decisions),
         region_default=region_default,
     )
 
@@ -107,10 +130,25 @@ def _journal(config: DoorsConfig) -> DecisionJournal | None:
     return journal
 
 
-def _unready(view: SuppressionView, decisions: DecisionLog) -> list[str]:
+def _activation(
+    config: DoorsConfig,
+    surroundings: SurroundingsView,
+    publisher: EventPublisher,
+    store: AsyncStore,
+) -> RulebookActivation:
+    use = RulebookUse(config.rulebook, ENGINE_VERSION, tzdata_version() or "")
+    settings = ActivationSettings(config.check.profile, config.check.system)
+    return RulebookActivation(use, surroundings, publisher, store, settings)
+
+
+def _unready(
+    view: SuppressionView, surroundings: SurroundingsView, decisions: DecisionLog
+) -> list[str]:
     unready = [
         f"partition {status.partition} is {status.freshness.value}"
         for status in view.status()
         if status.freshness.stale or status.freshness.unloaded
     ]
+    if not surroundings.loaded:
+        unready.append("campaigns, programs and calendars are not loaded")
     return [*unready, "decisions are not being published"] if decisions.failed else unready

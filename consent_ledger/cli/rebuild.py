@@ -13,7 +13,9 @@ from consent_ledger.bootstrap import (
     admin_connection,
     adopt_registry_ids,
     prepare_store,
+    rebuild_counts,
     rebuild_suppression,
+    tallies_folder,
     topic_layout,
 )
 from consent_ledger.logging import configure_logging
@@ -28,7 +30,8 @@ def command(
     """Fold the history back into an empty projection.
 
     For a log that was lost or began anew: writes every number's state, as history knows it, to the
-    suppression topic. Harmless to repeat. Run it before workers and API start; `up` does.
+    suppression topic, and campaigns' counts to theirs. Harmless to repeat. Run it before workers
+    and API start; `up` does.
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format, "rebuild")
@@ -36,7 +39,11 @@ def command(
     if prepare:
         _prepare(settings)
     report = asyncio.run(rebuild_suppression(settings))
+    # Where workers start after this, on this machine, they go on from what was counted.
+    folder = tallies_folder(settings) if prepare and settings.embedded else None
+    counts = asyncio.run(rebuild_counts(settings, folder))
     typer.echo(f"{report.facts} facts folded into the states of {report.numbers} numbers")
+    typer.echo(f"{counts} counts of campaigns' calls written")
     if report.facts_of_erased:
         typer.echo(f"{report.facts_of_erased} facts of erased people stay without a number")
     if report.opt_outs_lost or report.unreadable_now:
