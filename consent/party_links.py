@@ -52,7 +52,7 @@ def parties_for(state: SubjectState, seller_id: str, test: bool = False) -> froz
 
 def parties_in(attributes: Mapping[str, Attribute]) -> frozenset[Party]:
     """Parties that a number's attributes link it to, whoever knows of it."""
-    found = set()
+    found: set[str] = set()
     for name, attribute in attributes.items():
         if name.startswith(PARTY_REF):
             found.update(attribute.values)

@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 90.0
+OTHER_NUMBER = "+14155550124"
 
 
 @dataclass
@@ -85,8 +86,19 @@ class Up:
         return answer.get("verdict", str(answer)), reason.get("code", "")
 
     def timeline(self) -> list[str]:
+        return [entry["event_id"] for entry in self._entries()]
+
+    def linked(self) -> list[str]:
+        """Tokens of the person's other numbers, as a decision that is made now names them."""
+        asked = self.http.post("/v1/calls/check", json=HERO_CHECK).json()["decision_id"]
+        until(lambda: asked in self.timeline())
+        decision = next(entry for entry in self._entries() if entry["event_id"] == asked)
+        return [one["token"] for one in decision["fields"].get("linked", [])]
+
+    def _entries(self) -> list[dict[str, Any]]:
         answer = self.http.post("/v1/audit/timeline", json={"number": HERO_NUMBER}).json()
-        return [entry["event_id"] for entry in answer["entries"]]
+        entries: list[dict[str, Any]] = answer["entries"]
+        return entries
 
 
 @pytest.fixture
@@ -173,26 +185,45 @@ def grant() -> dict[str, Any]:
     return hero_renewal(datetime.now(UTC), uuid.uuid4())
 
 
+def linking(number: str) -> dict[str, Any]:
+    """The number is one of the hero's."""
+    return {
+        "type": "NumberAttributesRecorded",
+        "event_id": str(uuid.uuid4()),
+        "occurred_at": datetime.now(UTC).isoformat(),
+        "number": number,
+        "seller_id": HERO_CHECK["seller_id"],
+        "source": {"system": "tests"},
+        "evidence": {"party_reference": "hero"},
+    }
+
+
 def withdrawal() -> dict[str, Any]:
     return hero_withdrawal(datetime.now(UTC), uuid.uuid4())
 
 
 def test_a_second_start_answers_the_same(tmp_path: Path, ports: dict[str, int]) -> None:
-    """What was answered as recorded survives a stop: verdict and timeline are as before."""
+    """What was answered as recorded survives a stop: verdict and timeline are as before, and which
+    other number of the person counts.
+    """
     with up(tmp_path, ports) as first:
+        for number in (HERO_NUMBER, OTHER_NUMBER):
+            first.publish(linking(number))
         first.publish(grant())
         until(lambda: first.verdict()[0] == "allow")
         pids = first.pids()
         assert pids.keys() == {"broker", "embedded_clickhouse", "project", "record", "serve"}
         first.publish(withdrawal())
         until(lambda: first.verdict()[0] == "deny")
-        denied, told = first.verdict(), first.timeline()
+        denied, linked, told = first.verdict(), first.linked(), first.timeline()
+        assert len(linked) == 1
     assert first.process.returncode == 0
     assert all(gone(pid) for pid in pids.values())
     with up(tmp_path, ports) as second:
         assert second.verdict() == denied
         kept = dict.fromkeys(second.timeline())
         assert [event_id for event_id in kept if event_id in told] == told
+        assert second.linked() == linked
         second.publish(grant())
         until(lambda: second.verdict()[0] == "allow")
 

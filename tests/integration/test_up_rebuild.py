@@ -220,6 +220,7 @@ async def test_states_come_back_as_they_were(
     assert await read_topic(fresh_broker) == expected
     assert UNHEARD.encode() in expected and len(expected) > len(NUMBERS)
     assert any(key.startswith(b"#") for key in expected)
+    assert any(b"party_ref:" in body for body in expected.values())
     assert (report.opt_outs_lost, report.unreadable_now, report.facts_of_erased) == (0, 0, 0)
     assert 0 < report.facts <= facts
 
