@@ -98,18 +98,19 @@ class HistoryProducer:
     async def announce(self, origin: LogPartition, block: SealedBlock) -> None:
         """Produce a block's BlockSealed and wait until it is safe."""
         key = f"{origin.topic}/{origin.partition}".encode()
-        await self._send(BLOCKS_TOPIC, key, encode("BlockSealed", block.header(origin)))
+        await self.send(BLOCKS_TOPIC, key, encode("BlockSealed", block.header(origin)))
 
     async def bury(self, letters: Iterable[tuple[bytes | None, bytes]]) -> None:
         """Produce dead letters, one after the other, and wait until they are safe."""
         for key, value in letters:
-            await self._send(DEAD_LETTERS_TOPIC, key, value)
+            await self.send(DEAD_LETTERS_TOPIC, key, value)
 
     async def freeze(self, entry: Mapping[str, Any]) -> None:
         """Propose an entry with the cutter's limits as the first of `ledger-blocks`."""
-        await self._send(BLOCKS_TOPIC, _CUTTER_KEY, encode("LogEntry", entry))
+        await self.send(BLOCKS_TOPIC, _CUTTER_KEY, encode("LogEntry", entry))
 
-    async def _send(self, topic: str, key: bytes | None, value: bytes) -> None:
+    async def send(self, topic: str, key: bytes | None, value: bytes) -> None:
+        """Produce one record and wait until it is safe; a broker that is away is waited for."""
         producer = self._producer
         if producer is None:
             raise RuntimeError("the producer is not started")
@@ -199,11 +200,11 @@ class LogReader:
                     found.setdefault(partition, None)
         return found
 
-    async def entries(self, topic: str) -> list[ConsumerRecord]:
-        """The first entries of a topic of one partition, up to where it ends now, at most 1,000."""
+    async def entries(self, topic: str, records_max: int = 1_000) -> list[ConsumerRecord]:
+        """The first records of a topic of one partition, up to where it ends now."""
         partition = TopicPartition(topic, 0)
         start = (await self.starts([partition]))[partition]
-        return await self._read(partition, start, records_max=1_000)
+        return await self._read(partition, start, records_max)
 
     async def _read(
         self, partition: TopicPartition, offset: int, records_max: int

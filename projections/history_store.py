@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow
 import structlog
 
 from consent.blocks import Block
@@ -22,6 +21,7 @@ from projections.clickhouse import Store
 from projections.history_blocks import Blocks, Range, SealedBlock, place, token, where, within
 from projections.history_errors import BlockContradicts, RowsDoubled, RowsMissing
 from projections.history_rows import TableRows
+from projections.log_store import keep_entry
 
 log = structlog.get_logger(__name__)
 
@@ -188,10 +188,7 @@ class HistoryStore:
 
     def keep_entry(self, entry: Mapping[str, Any]) -> None:
         """Keep a LogEntry, because its topic forgets."""
-        row = {**entry, "subject": entry["subject"] or NO_SUBJECT}
-        row["content"] = [(pair["name"], pair["value"]) for pair in entry["content"]]
-        table = pyarrow.Table.from_pylist([row], schema=_ENTRY_SCHEMA)
-        self._store.insert_arrow("log_entries", table, f"v1|log_entries|{entry['entry_id']}")
+        keep_entry(self._store, entry)
 
     def _whole(self, origin: LogPartition, sealed: SealedBlock) -> bool:
         found, distinct = self._counts(origin, sealed, ("facts",))["facts"]
@@ -227,19 +224,6 @@ def _log_missing(origin: LogPartition, block: Block, rows: TableRows) -> None:
         offset_last=block.offset_last,
         missing=len(rows.offsets),
     )
-
-
-_TIME = pyarrow.timestamp("us", "UTC")
-_ENTRY_SCHEMA = pyarrow.schema(
-    [
-        ("entry_id", pyarrow.string()),
-        ("at", _TIME),
-        ("entry_kind", pyarrow.string()),
-        ("subject", pyarrow.binary()),
-        ("content_sha256", pyarrow.binary()),
-        ("content", pyarrow.map_(pyarrow.string(), pyarrow.string())),
-    ]
-)
 
 
 def subjects_erased(

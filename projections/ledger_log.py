@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from consent.checkpoints import Checkpoint, opened_checkpoint
 from consent.errors import Unreadable
-from consent.log_entries import BLOCK, entry_of_value, entry_sha256
+from consent.log_entries import BLOCK, decode_entry, entry_of_value, entry_sha256
 from consent.merkle import CompactTree, leaf_hash, tree_root
 from consent.notes import Note, NoteInvalid, NoteSignature, SigningKey, parse_note
 from consent.tiles import TILE_WIDTH, Tile, encode_bundle, encode_tile, tiles_of_growth
@@ -59,6 +59,12 @@ class NewEntry:
     name: str
     fields: Mapping[str, Any] = field(repr=False)
     indexed: IndexedEntry
+
+    @classmethod
+    def of(cls, entry: bytes, position: int) -> NewEntry:
+        """An entry of the log, read back at its position."""
+        name, fields = decode_entry(entry)
+        return cls(entry, name, fields, indexed(entry, position))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from time import perf_counter
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import structlog
 from aiokafka.structs import TopicPartition
@@ -21,27 +20,24 @@ from faust.transport.drivers import aiokafka as driver
 from consent.contracts import contracts
 from consent.privacy import Keys
 from projections.clickhouse import Store, StoreParameters
-from projections.errors import StoreUnavailable
 from projections.history import HistoryLinks, HistorySettings, HistoryWriter
 from projections.history_log import LogConnection
 from projections.history_metrics import HistoryMetrics
 from projections.history_partition import LogEnd
 from projections.history_seal import SealObservers, StepDone, ignore_step
-from streams.acknowledgement import Acknowledgements
-from streams.apps import BatchAgent, BatchApp, add_background_task, add_batch_agent
+from streams.apps import BatchAgent, add_background_task, add_batch_agent
 from streams.batching import RecordBatch
 from streams.config import AppConfig, StallLimits
 from streams.consumer_thread import BatchConsumerThread, Positions
+from streams.handover import HandoverApp, HandoverConsumer, connected_store
 from streams.metrics import StreamMetrics
-from streams.transport import BatchConsumer, BatchTransport
+from streams.transport import BatchTransport
 from streams.worker import WorkerOptions, run_worker
 
 log = structlog.get_logger(__name__)
 
 OUTAGE_MAX_S: Final = 86_400
 """How long an outage of the store is sat out before the watchdog ends the worker."""
-
-_STORE_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +61,6 @@ def record_stall_limits() -> StallLimits:
     return StallLimits(progress_s=OUTAGE_MAX_S, rebalance_s=OUTAGE_MAX_S)
 
 
-class _Reading(Acknowledgements):
-    """Also says up to where a partition was read."""
-
-    def read_to(self, partition: TopicPartition) -> tuple[int, int] | None:
-        """After the last batch that was delivered, and after the markers behind it."""
-        state = self._partitions.get(partition)
-        return None if state is None else (state.delivered, state.exhausted)
-
-
 class _RecordThread(BatchConsumerThread):
     """Begins every assignment where the store ends, whatever the group committed."""
 
@@ -94,11 +81,7 @@ class _RecordThread(BatchConsumerThread):
         return replace(positions, offsets=offsets)
 
 
-class _RecordConsumer(BatchConsumer):
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.acknowledgements: _Reading = _Reading()
-
+class _RecordConsumer(HandoverConsumer):
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return _RecordThread(self.host.config, self, loop=self.loop, beacon=self.beacon)
 
@@ -107,8 +90,8 @@ class _RecordTransport(BatchTransport):
     Consumer = _RecordConsumer
 
 
-class RecordApp(BatchApp):
-    """A batch app whose handler takes batches over, to be acknowledged later and in order."""
+class RecordApp(HandoverApp):
+    """A hand-over app that reads each partition from where the store says."""
 
     read_from: Mapping[TopicPartition, int]
 
@@ -119,30 +102,9 @@ class RecordApp(BatchApp):
     def _new_transport(self) -> driver.Transport:
         return _RecordTransport(self.conf.broker_consumer, self)
 
-    async def handle(self, agent: BatchAgent, batch: RecordBatch) -> None:
-        """Hands a batch over. Nothing is acknowledged by this."""
-        if not self._batch_consumer.acknowledgements.holds(batch):
-            return
-        started = perf_counter()
-        with self._at_work():
-            await agent.handler(batch)
-        self.metrics.batch_records.labels(batch.topic).observe(len(batch.records))
-        self.metrics.handler_seconds.labels(batch.topic).observe(perf_counter() - started)
-
-    def acknowledge(self, batch: RecordBatch) -> bool:
-        """Allows the offsets of a batch to be committed; False if it came after a revocation."""
-        self.batches_finished += 1
-        self.metrics.records.labels(batch.topic).inc(len(batch.records))
-        if self._batch_consumer.acknowledge(batch):
-            return True
-        self.metrics.late_acknowledgements.inc()
-        log.info("acknowledgement_after_revocation", topic=batch.topic)
-        return False
-
     def log_end(self, partition: TopicPartition) -> LogEnd | None:
         """What is known about the end of a partition, None before its first fetch."""
-        observation = self.observation(partition)
-        read_to = cast(_Reading, self._batch_consumer.acknowledgements).read_to(partition)
+        observation, read_to = self.observation(partition), self.read_to(partition)
         if observation is None or read_to is None:
             return None
         return LogEnd(*read_to, observation.high_watermark, observation.fetched_at * 1000)
@@ -182,7 +144,7 @@ class _Recorder:
         await (await self._writer()).run()
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> HistoryWriter:
-        store = await _connect(self._config.store)
+        store = await connected_store(self._config.store)
         stack.callback(store.close)
         writer = HistoryWriter(self._links(store), self._config.history, self._observers())
         stack.push_async_callback(writer.stop)
@@ -231,15 +193,6 @@ def run_record_worker(config: RecordConfig, options: WorkerOptions | None = None
     add_batch_agent(app, BatchAgent("record", topics, recorder.handle, recorder))
     add_background_task(app, recorder.run)
     return run_worker(app, options, recorder.connected)
-
-
-async def _connect(parameters: StoreParameters) -> Store:
-    while True:
-        try:
-            return await asyncio.to_thread(Store.connect, parameters)
-        except StoreUnavailable as problem:
-            log.warning("store_unavailable", operation="connect", error=str(problem))
-        await asyncio.sleep(_STORE_RETRY_S)
 
 
 def _log_correction(partition: TopicPartition, committed: int, offset: int) -> None:
