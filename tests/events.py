@@ -27,7 +27,7 @@ class RawEvent:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def event(name: str, **given: Any) -> dict[str, Any]:
+def event(name: str, /, **given: Any) -> dict[str, Any]:
     """A valid event of a type: given fields, else defaults, else plain values."""
     base: dict[str, Any] = {
         "event_id": str(uuid4()),
