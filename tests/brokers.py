@@ -28,6 +28,7 @@ from kafka.admin import NewTopic
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 START_TIMEOUT_S = 90.0
+_ENGINE_TIMEOUT_S = 60
 _ENGINE_SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 _PR_SET_PDEATHSIG = 1
 
@@ -134,7 +135,7 @@ def use_container_engine() -> None:
     from testcontainers.core.docker_client import DockerClient
 
     try:
-        DockerClient(timeout=5).client.ping()
+        DockerClient(timeout=_ENGINE_TIMEOUT_S).client.ping()
     except Exception as error:
         raise EngineMissing(f"no container engine answers: {error}") from error
 

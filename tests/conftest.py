@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.batching_harness import Stage, staged
 from tests.brokers import Broker, EngineMissing
 from tests.brokers import embedded_broker as start_embedded_broker
 from tests.brokers import kafka_broker as start_kafka_broker
+
+# How long an example takes says more about the machine than about what is tested.
+settings.register_profile("ledger", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ledger")
 
 _missing_engine: list[str] = []
 _LEFT_OUT: Final = "Apache Kafka is left out"
