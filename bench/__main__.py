@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import revocation
+from bench import decide, revocation
 from bench.contestants.task import Task
 from bench.measure import rate_of_contestant, rate_of_worker
 from bench.report import machine, save, show
@@ -31,6 +31,7 @@ def main() -> None:
         "projection_zipf": lambda folder: _projection(folder, options, "zipf"),
         "history": lambda folder: _history(folder, options),
         "revocation_ms": lambda folder: _revocation(folder, options),
+        "decide": lambda folder: decide.measure(options.seed),
     }
     rows: list[Row] = []
     for name in options.rows or measured:
@@ -122,7 +123,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="runs of a bare loop; the median")
     parser.add_argument("--out", type=Path, default=Path("bench"))
     options = parser.parse_args()
-    known: Sequence[str] = ("projection", "projection_zipf", "history", "revocation_ms")
+    known: Sequence[str] = (
+        "projection",
+        "projection_zipf",
+        "history",
+        "revocation_ms",
+        "decide",
+    )
     for row in options.rows:
         if row not in known:
             parser.error(f"no row {row}; there are {', '.join(known)}")

@@ -8,7 +8,7 @@ that runs fast still stops the call); permissions count from their time on, and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from consent.call import (
@@ -50,6 +50,22 @@ class Geography:
     lawful_countries: frozenset[str]
     aliases: Mapping[str, str]
     washes: frozenset[str] = frozenset()
+    _candidates: dict[tuple[str, ...], tuple[str, ...]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+
+    def candidates(self, places: tuple[str, ...]) -> tuple[str, ...]:
+        """The jurisdictions among some places, sorted, by one name each."""
+        found = self._candidates.get(places)
+        if found is None:
+            if len(self._candidates) >= _PLACES_CACHED_MAX:
+                self._candidates.clear()
+            found = self._candidates[places] = candidate_states(places, self.aliases)
+        return found
+
+
+_PLACES_CACHED_MAX: Final = 10_000
+"""So many combinations of places are kept resolved; then the cache starts anew."""
 
 
 class CallFacts:
@@ -130,10 +146,11 @@ class CallFacts:
             _attributes(self.state, prefix) if self.state.attributes else {}
         )
         nothing: frozenset[str] = frozenset()
-        states = (*request.states, *recorded.get("states", nothing))
-        self.states = candidate_states(states, self.geography.aliases)
-        zones = recorded.get("zones", nothing)
-        self.zones = tuple(sorted({*request.zones, *candidate_zones(zones)}))
+        self.states = self.geography.candidates((*request.states, *recorded.get("states", nothing)))
+        zones = request.zones
+        if "zones" in recorded:
+            zones = (*zones, *candidate_zones(recorded["zones"]))
+        self.zones = zones if len(zones) == 1 else tuple(sorted(set(zones)))
         self.counties = tuple(sorted({*request.counties, *recorded.get("counties", nothing)}))
         self.lines = tuple(sorted(recorded.get("line_type", nothing))) or (UNKNOWN,)
         self.parties = _known(request.party, *recorded.get("party", nothing))
@@ -314,7 +331,8 @@ def _attributes(state: SubjectState, prefix: str) -> dict[str, set[str]]:
 
 
 def _known(*words: str) -> tuple[str, ...]:
-    return tuple(sorted({*words} - {UNKNOWN}))
+    known = {word for word in words if word != UNKNOWN}
+    return tuple(sorted(known)) if len(known) > 1 else tuple(known)
 
 
 def _overlap(one: str, other: str, separator: str) -> bool:

@@ -16,7 +16,7 @@ from consent.call import NO_SURROUNDINGS, CallRequest, Surroundings
 from consent.call_facts import CallFacts
 from consent.findings import Finding, Result, UsedFacts
 from consent.reasons import DATA_MISSING, REGISTRY_UNLOADED, UNAVAILABLE_REASONS
-from consent.rule import CallWords, Rule
+from consent.rule import CallWords, Outcome, Rule
 from consent.rulebook import Rows, Rulebook
 from consent.state import SubjectState
 from consent.zones import DAY_US
@@ -28,7 +28,6 @@ SEARCH_DAYS: Final = 14
 """The next allowed instant is searched so far past the end of the last cap."""
 
 Verdict = Literal["ALLOW", "DENY", "UNAVAILABLE"]
-Outcome = Literal["PASS", "DENY", "SHADOW", "NOT_APPLICABLE", "OBLIGE", "WARN", "UNKNOWN"]
 
 
 class RuleOutcome(NamedTuple):
@@ -211,7 +210,7 @@ def _run(rows: Rows, facts: CallFacts, rulebook: Rulebook) -> tuple[RuleOutcome,
 
     Rules that ask what the others let the call pass by come last, and keep their place.
     """
-    at, zones, certain = facts.at, facts.zones, rows.certain
+    at, zones, certain, holds = facts.at, facts.zones, rows.certain, Result.HOLDS
     lines: list[RuleOutcome] = []
     later: list[tuple[int, Rule, tuple[str, ...]]] = []
     judged_in = zones
@@ -223,8 +222,12 @@ def _run(rows: Rows, facts: CallFacts, rulebook: Rulebook) -> tuple[RuleOutcome,
             judged_in = in_force if zones else ()
         if rule.relies:
             later.append((len(lines) + len(later), rule, judged_in))
+            continue
+        finding = rule.check.find(facts, judged_in)
+        if finding[0] is holds:
+            lines.append(RuleOutcome(rule, rule.passed, None, None, finding[1]))
         else:
-            lines.append(_judge(rule, rule.check.find(facts, judged_in), facts))
+            lines.append(_judge(rule, finding, facts))
     if later:
         facts.reliance = _reliance(lines)
         for place, rule, judged_in in later:
@@ -253,15 +256,14 @@ _RELIED_ON: Final = {
 def _judge(rule: Rule, finding: Finding, facts: CallFacts) -> RuleOutcome:
     """What a finding means under its rule: exemptions, missing facts, shadow, effect."""
     result, used, reason, _ = finding
-    passed: Outcome = "PASS" if rule.decides else "SHADOW"
     if result is Result.HOLDS:
-        return RuleOutcome(rule, passed, None, None, used)
+        return RuleOutcome(rule, rule.passed, None, None, used)
     if result is Result.NOT_APPLICABLE:
         return RuleOutcome(rule, "NOT_APPLICABLE", None, None, used)
     for exemption in rule.exemptions:
         saved_by = exemption.saves(facts)
         if saved_by is not None:
-            return RuleOutcome(rule, passed, None, exemption.code, (*used, *saved_by))
+            return RuleOutcome(rule, rule.passed, None, exemption.code, (*used, *saved_by))
     if result is Result.MISSING and rule.on_missing == "ignore":
         return RuleOutcome(rule, "NOT_APPLICABLE", None, None, used)
     outcome, reason, following = _EFFECTS[rule.effect], reason or rule.reason, rule.next

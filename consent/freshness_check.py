@@ -8,9 +8,9 @@ from typing import Any
 
 from consent.call_facts import CallFacts
 from consent.findings import Finding, Result
-from consent.instants import date_text
 from consent.local_days import midnights
 from consent.rule_context import RuleContext, known_registries
+from consent.zones import day_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class FreshnessCheck:
                 result = _worse(result, Result.MISSING)
             else:
                 today = max(facts.days(zones)) if today is None else today
-                used.append((list_id, date_text(found.version_date)))
+                used.append((list_id, day_text(found.version_date)))
                 if today - found.version_date > self.max_age_days:
                     result = Result.FAILS
         return Finding(result, tuple(used))

@@ -32,6 +32,8 @@ class ListCheck:
 
     def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
         """Fail on any listing; with several the one asked for first is named."""
+        if self.linked is None and not facts.state.dnc:
+            return self._registered(facts) if self.registries else _NOT_LISTED
         standing = [
             (entry.requested_at, entry.event_id, key) for key, entry in self._listings(facts)
         ]

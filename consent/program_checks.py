@@ -71,16 +71,16 @@ class Registered:
         if filed is None:
             return _NOT_STATED
         days = facts.days(zones)
-        valid = [one for one in filed if _is_on_file(facts, one, days)]
         used: list[tuple[str, object]] = []
         result = Result.HOLDS
         for jurisdiction in self.place.jurisdictions(facts.states):
+            here = [
+                one
+                for one in filed
+                if one.jurisdiction == jurisdiction and _is_on_file(facts, one, days)
+            ]
             for kind in self.kinds or (None,):
-                held = [
-                    one.registration_id
-                    for one in valid
-                    if one.jurisdiction == jurisdiction and kind in (None, one.kind)
-                ]
+                held = [one.registration_id for one in here if kind in (None, one.kind)]
                 if not held:
                     result = Result.FAILS
                 what = jurisdiction if kind is None else f"{jurisdiction} {kind}"
@@ -95,12 +95,14 @@ class Registered:
 
 
 def _is_on_file(facts: CallFacts, one: Registration, days: list[int]) -> bool:
-    areas = (None, "*", *(found.area for found in facts.surroundings.registries.lists))
     return (
         one.campaign_id in (None, facts.request.campaign_id)
-        and one.area in areas
         and one.valid_from <= min(days)
         and (one.valid_until is None or max(days) <= one.valid_until)
+        and (
+            one.area in (None, "*")
+            or any(found.area == one.area for found in facts.surroundings.registries.lists)
+        )
     )
 
 

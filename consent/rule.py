@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from consent.call import (
     CALL_MODES,
@@ -31,6 +31,9 @@ TIMING: Final = frozenset({"window", "cap_expiry"})
 """Values of `next` of what passes with time alone."""
 
 _LINES: Final = ("MOBILE", "LANDLINE", "VOIP", "TOLL_FREE", "PAGER", UNKNOWN)
+
+
+Outcome = Literal["PASS", "DENY", "SHADOW", "NOT_APPLICABLE", "OBLIGE", "WARN", "UNKNOWN"]
 
 
 class CallWords(NamedTuple):
@@ -115,6 +118,7 @@ class Rule:
     known_to: int | None
     status: str
     decides: bool
+    passed: Outcome
     scopes: tuple[Scope, ...]
     exemptions: tuple[Exemption, ...]
     kind: str
@@ -197,6 +201,7 @@ def compile_rule(entry: Mapping[str, Any], narrowness: int, context: RuleContext
         known_to=_day(known["to"]),
         status=entry["status"],
         decides=entry["status"] == IN_FORCE,
+        passed="PASS" if entry["status"] == IN_FORCE else "SHADOW",
         scopes=tuple(
             _scope(scope) for scope in (applies if isinstance(applies, list) else [applies])
         ),

@@ -129,12 +129,15 @@ def weekday_of(day: int) -> int:
 def clock_text(local: int) -> str:
     """What a clock shows, as in `Mon 2026-11-23 20:30:00`; `local` is as if it were UTC."""
     day, time = divmod(local // MICROSECONDS, 86_400)
-    return f"{_day_text(day)} {time // 3600:02}:{time // 60 % 60:02}:{time % 60:02}"
+    minutes, seconds = divmod(time, 60)
+    weekday = _WEEKDAYS[(day + 3) % 7]
+    return f"{weekday} {day_text(day)} {minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
 
 
 @lru_cache(maxsize=4_096)
-def _day_text(day: int) -> str:
-    return f"{_WEEKDAYS[weekday_of(day)]} {date_text(day)}"
+def day_text(day: int) -> str:
+    """A date like 2026-11-22, of the days that are asked for again and again."""
+    return date_text(day)
 
 
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
