@@ -10,7 +10,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -23,6 +23,7 @@ from consent.errors import ConsentError
 from consent_ledger.bootstrap import broker_security, store_parameters
 from consent_ledger.client import ApiClient, ApiUnavailable
 from consent_ledger.sample import (
+    HERO_ADVERTISING,
     HERO_CHECK,
     HERO_NUMBER,
     Document,
@@ -126,7 +127,14 @@ class Demonstration:
 
     async def check(self) -> dict[str, Any]:
         """May the sample's hero be called now? A decision, which is recorded like any other."""
-        answer = await self._client.check(HERO_CHECK)
+        return await self._ask(HERO_CHECK)
+
+    async def check_advertising(self) -> dict[str, Any]:
+        """And may it be advertised to now? That depends on the time of day where the hero is."""
+        return await self._ask(HERO_ADVERTISING)
+
+    async def _ask(self, check: Mapping[str, Any]) -> dict[str, Any]:
+        answer = await self._client.check(check)
         self._decisions.add(answer["decision_id"])
         return answer
 

@@ -22,13 +22,17 @@ HERO_SELLER: Final = "acme-solar"
 HERO_CHECK: Final[Mapping[str, Any]] = {
     "number": HERO_NUMBER,
     "seller_id": HERO_SELLER,
-    "purpose": "MARKETING",
+    "purpose": "INFORMATIONAL",
     "call_mode": "PRERECORDED",
     "dial_mode": "PREDICTIVE",
     "party": "CONSUMER",
-    "states": ["US-CA"],
 }
-"""May a machine call HERO_NUMBER with a recorded message? Only with its written agreement."""
+"""May a machine call HERO_NUMBER with a recorded message? Only with its agreement.
+
+The message does not advertise, so that the answer does not depend on the time of day.
+"""
+HERO_ADVERTISING: Final[Mapping[str, Any]] = {**HERO_CHECK, "purpose": "MARKETING"}
+"""The same with advertising, for which there are hours."""
 BEGIN: Final = datetime(2026, 8, 24, 14, 0, tzinfo=UTC)
 DAYS: Final = 84
 
@@ -204,12 +208,12 @@ def _add_grant(maker: _Maker, number: str, seller_id: str, at: datetime) -> None
 
 
 def _grant(seller_id: str, at: datetime, name: str, ip: str) -> Document:
-    """A written agreement to marketing calls in any way, with all the evidence that it needs."""
+    """A written agreement to calls of any kind, with all the evidence that advertising needs."""
     goods, seller = _SELLERS[seller_id]
     site = f"https://{seller_id}.example"
     return {
         "consent_kind": "PEWC",
-        "purposes": ["MARKETING"],
+        "purposes": ["MARKETING", "INFORMATIONAL"],
         "modes": ["LIVE", "PRERECORDED", "ARTIFICIAL", "AI_VOICE"],
         "signed_at": _text(at),
         "party": "CONSUMER",

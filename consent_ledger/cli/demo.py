@@ -123,6 +123,7 @@ async def _show(settings: Settings, seed: int) -> None:
         _show_rejected(await demonstration.reject())
         _title("May a machine call this number?")
         _show_verdict("consent given", await demonstration.renew())
+        _show_verdict("to advertise, at this hour", await demonstration.check_advertising())
         change = await demonstration.withdraw()
         _show_verdict("after STOP", change.after)
         _show_change(change)
@@ -170,6 +171,8 @@ def _show_verdict(when: str, answer: dict[str, Any]) -> None:
         line.append(f"  {reason['code']}: {reason['text']}")
     age_ms = answer["freshness"]["age_ms"]
     out.print(line)
+    if answer["next_allowed"] not in (None, "on_event"):
+        out.print(Text(f"  next allowed {answer['next_allowed']}", style="dim"))
     out.print(Text(f"  facts complete up to {age_ms} ms before the answer", style="dim"))
 
 

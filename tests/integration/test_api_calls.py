@@ -60,7 +60,7 @@ async def test_a_withdrawal_stops_the_next_call(client: httpx.AsyncClient) -> No
     """A grant allows, a withdrawal denies once projected, a newer grant allows again."""
     number = fresh_number()
     before = await ask(client, number)
-    assert (before["verdict"], before["reason"]["code"]) == ("deny", "CONSENT_PEWC_MISSING")
+    assert (before["verdict"], before["reason"]["code"]) == ("deny", "CONSENT_PEC_MISSING")
     await publish(client, grant(number))
     allowed = await ask(client, number)
     assert allowed["verdict"] == "allow", allowed
@@ -86,8 +86,8 @@ async def test_an_answer_says_what_it_rests_on(client: httpx.AsyncClient) -> Non
     assert "US-TX" in answer["states"]
     assert uuid.UUID(answer["decision_id"])
     rules = {line["rule"].split("@")[0]: line for line in answer["trace"]}
-    assert rules["US-FED-PEWC"]["outcome"] == "PASS"
-    assert rules["US-FED-PEWC"]["citation"]
+    assert rules["US-FED-PEC"]["outcome"] == "PASS"
+    assert rules["US-FED-PEC"]["citation"]
     assert number not in str(answer)
     assert "trace" not in await ask(client, number) or (await ask(client, number))["trace"] is None
 

@@ -191,7 +191,7 @@ async def test_row_1_unknown_field(doors: Doors) -> None:
     result = await doors.http(grant(number, purpsoes=["MARKETING"]))
     assert (result["status"], result["reason"]) == ("rejected", "UNKNOWN_FIELD")
     assert 'did you mean "purposes"?' in result["remedy"]
-    assert await doors.verdict(number) == "CONSENT_PEWC_MISSING"
+    assert await doors.verdict(number) == "CONSENT_PEC_MISSING"
     result = await doors.http(event("ConsentWithdrawn", number, purpsoes=["SURVEY"]))
     assert (result["status"], result["notices"][0]["reason"]) == ("accepted", "UNKNOWN_FIELD")
     assert await doors.until_denied(number) == "CONSENT_REVOKED"
@@ -206,7 +206,7 @@ async def test_row_2_bad_number(doors: Doors) -> None:
     place = await doors.raw(number.encode(), encoded(grant(number), number="12"))
     assert await doors.dead_letter(place) == "NUMBER_INVALID"
     await doors.settled(number)
-    assert await doors.verdict(number) == "CONSENT_PEWC_MISSING"
+    assert await doors.verdict(number) == "CONSENT_PEC_MISSING"
     stop = event("ConsentWithdrawn", number)
     await doors.raw(number.encode(), encoded(stop, number="12"))
     assert await doors.until_denied(number) == "CONSENT_REVOKED"
@@ -222,7 +222,7 @@ async def test_row_3_no_occurred_at(doors: Doors) -> None:
     place = await doors.raw(number.encode(), encoded(grant(number), occurred_at=0))
     assert await doors.dead_letter(place) == "OCCURRED_AT_MISSING"
     await doors.settled(number)
-    assert await doors.verdict(number) == "CONSENT_PEWC_MISSING"
+    assert await doors.verdict(number) == "CONSENT_PEC_MISSING"
     await doors.raw(number.encode(), encoded(event("ConsentWithdrawn", number), occurred_at=0))
     assert await doors.until_denied(number) == "CONSENT_REVOKED"
 
@@ -237,7 +237,7 @@ async def test_rows_4_and_14_a_grant_dated_ahead(doors: Doors) -> None:
     assert await doors.dead_letter(place) == "DATED_AHEAD"
     assert await doors.fact(place) == "DATED_AHEAD"
     await doors.settled(number)
-    assert await doors.verdict(number) == "CONSENT_PEWC_MISSING"
+    assert await doors.verdict(number) == "CONSENT_PEC_MISSING"
 
 
 async def test_rows_4_and_15_an_opt_out_dated_ahead(doors: Doors) -> None:
@@ -283,7 +283,7 @@ async def test_row_6_wrong_schema_id(doors: Doors) -> None:
     place = await doors.raw(number.encode(), encoded(grant(number)), topic="dnc-updates")
     assert await doors.dead_letter(place) == "WRONG_TOPIC"
     await doors.settled(number)
-    assert await doors.verdict(number) == "CONSENT_PEWC_MISSING"
+    assert await doors.verdict(number) == "CONSENT_PEC_MISSING"
     stop = encoded(event("ConsentWithdrawn", number))
     await doors.raw(number.encode(), stop, topic="dnc-updates")
     assert await doors.until_denied(number) == "CONSENT_REVOKED"
@@ -296,7 +296,7 @@ async def test_row_7_truncated_avro(doors: Doors) -> None:
     assert await doors.dead_letter(place) == "UNDECODABLE"
     assert await doors.fact(place) == "UNDECODABLE"
     await doors.settled(number)
-    assert await doors.verdict(number) == "CONSENT_PEWC_MISSING"
+    assert await doors.verdict(number) == "CONSENT_PEC_MISSING"
     await doors.raw(number.encode(), cut(encoded(event("ConsentWithdrawn", number))))
     assert await doors.until_denied(number) == "CONSENT_REVOKED"
     assert await doors.verdict(number, seller_id="other", **LIVE) == "CONSENT_REVOKED"
@@ -315,7 +315,7 @@ async def test_row_8_two_megabytes(doors: Doors) -> None:
         with pytest.raises(MessageSizeTooLargeError):
             await doors.raw(number.encode(), value)
         await doors.settled(number)
-        assert await doors.verdict(number) == "CONSENT_PEWC_MISSING"
+        assert await doors.verdict(number) == "CONSENT_PEC_MISSING"
     else:
         place = await doors.raw(number.encode(), value)
         assert await doors.fact(place) == ""
@@ -329,7 +329,7 @@ async def test_row_9_a_key_that_is_no_text(doors: Doors) -> None:
     place = await doors.raw(b"\xff\xfe", encoded(grant(number)))
     assert await doors.dead_letter(place) == "KEY_MISMATCH"
     await doors.settled(number)
-    assert await doors.verdict(number) == "CONSENT_PEWC_MISSING"
+    assert await doors.verdict(number) == "CONSENT_PEC_MISSING"
     await doors.raw(b"\xff\xfe", encoded(event("ConsentWithdrawn", number)))
     assert await doors.until_denied(number) == "CONSENT_REVOKED"
 
@@ -373,7 +373,7 @@ async def test_row_12_a_number_in_another_format(doors: Doors) -> None:
     place = await doors.raw(written.encode(), encoded(grant(other), number=written))
     assert await doors.dead_letter(place) == "NUMBER_INVALID"
     await doors.settled(other)
-    assert await doors.verdict(other) == "CONSENT_PEWC_MISSING"
+    assert await doors.verdict(other) == "CONSENT_PEC_MISSING"
     stop = encoded(event("ConsentWithdrawn", other), number=written)
     await doors.raw(written.encode(), stop)
     assert await doors.until_denied(other) == "CONSENT_REVOKED"
@@ -409,7 +409,7 @@ async def test_row_16_a_person_in_an_identifier(doors: Doors) -> None:
     place = await doors.raw(number.encode(), encoded(grant(number), campaign_id=f"c{number[1:]}"))
     assert await doors.dead_letter(place) == "NUMBER_IN_PAYLOAD"
     await doors.settled(number)
-    assert await doors.verdict(number) == "CONSENT_PEWC_MISSING"
+    assert await doors.verdict(number) == "CONSENT_PEC_MISSING"
     result = await doors.http(event("ConsentWithdrawn", number, call_id=number[1:]))
     assert (result["status"], result["notices"][0]["reason"]) == ("accepted", "PERSON_IN_PAYLOAD")
     assert await doors.until_denied(number) == "CONSENT_REVOKED"
@@ -438,7 +438,7 @@ async def test_row_5_unknown_enum_value_in_the_log(doors: Doors) -> None:
     place = await doors.raw(number.encode(), value)
     assert await doors.dead_letter(place) == "UNDECODABLE"
     await doors.settled(number)
-    assert await doors.verdict(number) == "CONSENT_PEWC_MISSING"
+    assert await doors.verdict(number) == "CONSENT_PEC_MISSING"
     other = fresh_number()
     stop = event("ConsentWithdrawn", other)
     await doors.raw(other.encode(), with_unknown_enum(stop, "manner", "SPOKEN", "LETTER"))
