@@ -77,7 +77,14 @@ rules:
   confidence: H
   source: [HOUSE]
 """
-WASHINGTON = {"states": ["US-WA"], "zones": ["America/Los_Angeles"], "subject_matter": "loans"}
+WASHINGTON = {
+    "states": ["US-WA"],
+    "zones": ["America/Los_Angeles"],
+    "subject_matter": "loans",
+    "purpose": "MARKETING",
+    "call_mode": "LIVE",
+    "dial_mode": "MANUAL",
+}
 
 
 @pytest.fixture(
@@ -168,6 +175,22 @@ async def test_an_opt_out_for_the_person_reaches_the_other_number(
     checks = [question(number, **WASHINGTON) for number in (stranger, mobile)]
     batch = (await client.post("/v1/calls/check-batch", json={"checks": checks})).json()
     assert [one["answer"]["verdict"] for one in batch["results"]] == ["allow", "deny"]
+
+
+async def test_washington_protects_every_number_of_the_person(ledger: Ledger) -> None:
+    """By this release's rules any opt-out reaches them there, elsewhere one for all of them."""
+    oregon = {"states": ["US-OR"], "zones": ["America/Los_Angeles"]}
+    async with served(doors_of(ledger)) as client:
+        landline, mobile = await person(client)
+        stranger = (await person(client))[0]
+        opt_out = {"list_kind": "INTERNAL", "list_id": "internal"}
+        await publish(client, event("DncAdded", landline, **opt_out))
+        assert "INTERNAL_DNC_PARTY" in (await asked(client, mobile))[1]
+        assert "INTERNAL_DNC_PARTY" not in (await asked(client, stranger))[1]
+        assert "INTERNAL_DNC_PARTY" not in (await asked(client, mobile, **oregon))[1]
+        await publish(client, event("DncAdded", landline, **opt_out, whole_party=True))
+        assert "INTERNAL_DNC_PARTY" in (await asked(client, mobile, **oregon))[1]
+        assert "INTERNAL_DNC_PARTY" not in (await asked(client, stranger, **oregon))[1]
 
 
 async def test_an_opt_out_spoken_in_a_call_reaches_it_too(client: httpx.AsyncClient) -> None:
