@@ -118,6 +118,11 @@ def state_of_facts(facts: Part, defaults: Defaults) -> SubjectState:
     return state if state is EMPTY else replace(state, applied={})
 
 
+def evidence_flags() -> tuple[str, ...]:
+    """Every flag of evidence that a scenario can state."""
+    return tuple(_EVIDENCE)
+
+
 def noon_of(day: int, at_most: int) -> int:
     """An instant that has this date nearly everywhere, but none after `at_most`."""
     return min(day * _DAY_US + _NOON_US, at_most)

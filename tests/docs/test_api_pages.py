@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -15,7 +15,7 @@ from consent.document_values import DocumentLimits
 from consent.documents import DocumentRules, document_types, read_document
 from consent.instants import parse_instant
 from consent_ledger.api.authentication import ROLES, KeyFile
-from consent_ledger.api.models import CheckAnswer, CheckRequest
+from consent_ledger.api.models import CheckAnswer, CheckRequest, RuleTrace
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.api.problems import PROBLEM_TYPES, ProblemDocument
 
@@ -46,11 +46,22 @@ def test_the_example_calls_of_curl_are_valid() -> None:
 
 def test_the_example_answers_have_the_form_that_is_answered() -> None:
     """The answer to a check and the problem shown have exactly the fields that there are."""
-    answer, problem = (json.loads(block) for block in blocks("http.md", "json"))
+    answer, line, problem = (json.loads(block) for block in blocks("http.md", "json"))
     shown = msgspec.convert(answer, CheckAnswer)
     assert set(answer) == {field.name for field in msgspec.structs.fields(shown)} - {"trace"}
+    assert set(line) <= {field.name for field in msgspec.structs.fields(RuleTrace)}
+    msgspec.convert(line, RuleTrace)
     msgspec.convert(problem, ProblemDocument)
     assert problem["title"] == PROBLEM_TYPES[problem["code"]].title
+
+
+def test_every_outcome_is_described() -> None:
+    """The table of outcomes has each one of the answer's."""
+    page = (DOCS / "http.md").read_text().split("### Why")[1].split("## Timeline")[0]
+    described = set(
+        re.findall(r"`([A-Z_]+)`", "".join(re.findall(r"^\| (.*?) \|", page, re.MULTILINE)))
+    )
+    assert described == set(get_args(get_type_hints(RuleTrace)["outcome"]))
 
 
 def test_every_problem_is_listed_with_its_status() -> None:
