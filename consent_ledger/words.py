@@ -176,7 +176,8 @@ def _decided(fields: Fields) -> str:
     mode = _MODES.get(fields["call_mode"], "in an unknown way")
     answers = {"ALLOW": "allowed", "DENY": "denied", "UNAVAILABLE": "not decidable"}
     answer = answers.get(fields["verdict"], "undecided")
-    text = f"Asked whether a {purpose} call {mode} may be placed: {answer}"
+    article = "an" if purpose[0] in "aeiou" else "a"
+    text = f"Asked whether {article} {purpose} call {mode} may be placed: {answer}"
     return text + (f" ({fields['reason']})" if fields.get("reason") else "")
 
 

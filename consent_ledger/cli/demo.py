@@ -169,11 +169,12 @@ def _show_verdict(when: str, answer: dict[str, Any]) -> None:
     line = Text(f"{when}: ").append(answer["verdict"].upper(), style=_STYLES[answer["verdict"]])
     for reason in answer["reasons"][:1]:
         line.append(f"  {reason['code']}: {reason['text']}")
-    age_ms = answer["freshness"]["age_ms"]
     out.print(line)
     if answer["next_allowed"] not in (None, "on_event"):
         out.print(Text(f"  next allowed {answer['next_allowed']}", style="dim"))
-    out.print(Text(f"  facts complete up to {age_ms} ms before the answer", style="dim"))
+    places = ", ".join([*answer["states"], *answer["zones"]])
+    age_ms = answer["freshness"]["age_ms"]
+    out.print(Text(f"  judged for {places}; facts up to {age_ms} ms before", style="dim"))
 
 
 def _show_change(change: Change) -> None:

@@ -6,8 +6,16 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
+from consent.area_tables import area_tables
+from consent.call import NO_SURROUNDINGS, CallRequest
+from consent.decision import decide
 from consent.documents import DocumentRules, read_document
-from consent_ledger.sample import HERO_NUMBER, make_sample
+from consent.places import places_of_number
+from consent.state import EMPTY
+from consent_ledger.sample import HERO_CHECK, HERO_NUMBER, make_sample
+from tests.decisions import DAY, grants, packaged_rulebook
 
 FILE = Path(__file__).parents[2] / "examples" / "sample" / "events.jsonl"
 README = FILE.with_name("README.md").read_text()
@@ -31,6 +39,25 @@ def test_every_document_is_accepted_without_a_notice() -> None:
         assert draft.notices == ()
         number = draft.fields.get("number")
         assert number is None or (number[5:10] == "55501" and len(number) == 12)
+
+
+@pytest.mark.parametrize("profile", ["STRICT", "STATUTORY"])
+def test_no_hours_rule_covers_the_call_of_demo_and_tests(profile: str) -> None:
+    """It is allowed with consent at any hour of a week in every US state, and denied without."""
+    rulebook = packaged_rulebook()
+    words = {name: HERO_CHECK[name] for name in ("purpose", "call_mode", "dial_mode", "party")}
+    agreed = grants("PEWC", at=NOW - 30 * DAY, seller="acme", purposes=("INFORMATIONAL",))
+    codes = {places.states[0]: code for code, places in area_tables().area_codes.items()}
+    answers = set()
+    for code in (code for state, code in codes.items() if state.startswith("US-")):
+        places = places_of_number(f"+1{code}5550123")
+        asked = CallRequest("acme", **words, profile=profile, **places._asdict())
+        for hour in range(0, 7 * 24, 3):
+            at = NOW + hour * DAY // 24
+            for state in (agreed, EMPTY):
+                decision = decide(asked, state, NO_SURROUNDINGS, rulebook, at)
+                answers.add((state is agreed, decision.verdict, decision.reason))
+    assert answers == {(True, "ALLOW", None), (False, "DENY", "CONSENT_PEC_MISSING")}
 
 
 def test_the_sample_shows_what_the_demo_tells_of() -> None:

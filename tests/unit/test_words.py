@@ -61,6 +61,11 @@ def test_events_about_a_number_have_words_of_their_own(name: str) -> None:
             {"purpose": "MARKETING", "call_mode": "LIVE", "verdict": "DENY", "reason": "X"},
             "Asked whether a marketing call by a live caller may be placed: denied (X)",
         ),
+        (
+            "DialDecision",
+            {"purpose": "INFORMATIONAL", "call_mode": "LIVE", "verdict": "ALLOW"},
+            "Asked whether an informational call by a live caller may be placed: allowed",
+        ),
     ],
 )
 def test_sentences(name: str, fields: dict[str, Any], told: str) -> None:
