@@ -6,7 +6,6 @@ from pathlib import Path
 
 from consent.conditions import CONDITIONS
 from consent.fact_checks import FACTS
-from consent.instants import date_text
 from consent.rule_kinds import KINDS
 from consent.rulebook import Rulebook
 from tests.decisions import packaged_files, packaged_rulebook
@@ -39,24 +38,6 @@ def test_page_lists_every_obligation() -> None:
     """The table of obligations is the catalogue."""
     catalogue = packaged_rulebook().reasons.obligations.values()
     assert rows_of("Obligations of an allowed call") == [[one.code, one.text] for one in catalogue]
-
-
-def test_page_lists_every_rule() -> None:
-    """The table of rules has every row with its dates, reason and how sure it is."""
-    expected = [
-        [
-            row.name,
-            row.country,
-            row.status.replace("_", " "),
-            "not fixed" if row.effective_from is None else date_text(row.effective_from),
-            "" if row.effective_to is None else date_text(row.effective_to),
-            row.reason,
-            row.confidence,
-            row.title,
-        ]
-        for row in packaged_rulebook().rules
-    ]
-    assert rows_of("The rules of this release") == expected
 
 
 def test_page_names_what_a_rule_can_ask_for() -> None:
