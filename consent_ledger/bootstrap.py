@@ -242,6 +242,11 @@ def project_config(settings: Settings) -> ProjectConfig:
     )
 
 
+def log_folder(settings: Settings) -> Path:
+    """Where the proof log lies."""
+    return settings.log_dir or settings.data_dir / "log"
+
+
 def app_config(settings: Settings, name: str, stall: StallLimits) -> AppConfig:
     """What the Faust app of a worker is made of; `name` is the worker's."""
     return AppConfig(

@@ -19,6 +19,7 @@ from consent_ledger.bootstrap import (
     broker_security,
     keyed_partitions,
     known_from_history,
+    log_folder,
     store_parameters,
 )
 from consent_ledger.keys import load_keys
@@ -39,6 +40,7 @@ def api_config(settings: Settings) -> ApiConfig:
     return ApiConfig(
         keys=keys,
         answer_after="recorded" if settings.embedded else None,
+        log_folder=log_folder(settings),
         version=_version(),
         body_bytes_max=settings.request_bytes_max,
         request_timeout_ms=settings.request_timeout_ms,

@@ -31,6 +31,7 @@ LABELS = {
     "rebuild": "topics, tables, states from history",
     "project": "worker project",
     "record": "worker record",
+    "seal": "worker seal",
     "serve": "HTTP API",
 }
 _PORTS = (
@@ -38,6 +39,7 @@ _PORTS = (
     "embedded_clickhouse_port",
     "project_port",
     "record_port",
+    "seal_port",
     "serve_port",
 )
 _PORT_GRACE_MS = 2_000
@@ -241,6 +243,7 @@ def _workers(settings: Settings, ours: dict[str, str]) -> tuple[ChildSpec, ...]:
     return (
         follower("project", _command("worker", "project"), settings.project_port),
         follower("record", _command("worker", "record"), settings.record_port),
+        follower("seal", _command("worker", "seal"), settings.seal_port),
         follower("serve", _command("serve"), settings.serve_port, ("project", "record")),
     )
 

@@ -1,7 +1,8 @@
 """The ledger's secret keys on disk: made once, read at start, never printed.
 
 Each is a file of 32 random bytes that only its owner may read. Losing the history key means that
-no number can be looked up in the history any more; so keep a copy of all three apart from the data.
+no number can be looked up in the history any more; so keep a copy of all apart from the data. The
+log key signs the proof log: whoever has it and the data can rewrite both.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from consent.errors import ConsentError
 from consent.privacy import KEY_BYTES, Keys
 from consent_ledger.settings import Settings, variable_name
 
-KEY_NAMES = ("history", "suppression", "dead-letter")
+KEY_NAMES = ("history", "suppression", "dead-letter", "log")
+_SECRET_NAMES = KEY_NAMES[:3]
 
 
 @dataclass(eq=False)
@@ -37,6 +39,7 @@ def key_paths(settings: Settings) -> dict[str, Path]:
         settings.history_key_file,
         settings.suppression_key_file,
         settings.dead_letter_key_file,
+        settings.log_key_file,
     )
     return {
         name: path or folder / f"{name}.key" for name, path in zip(KEY_NAMES, given, strict=True)
@@ -48,22 +51,29 @@ def create_missing_keys(settings: Settings) -> list[Path]:
 
     A key appears whole or not at all, also if the machine stops in between.
     """
-    return [path for path in key_paths(settings).values() if _create(path)]
+    return [path for path in key_paths(settings).values() if make_key(path)]
 
 
 def load_keys(settings: Settings) -> Keys:
-    """Read every key; KeyUnusable says which one is wrong and what to do."""
-    history, suppression, dead_letters = (
-        _read(name, path) for name, path in key_paths(settings).items()
-    )
+    """Read the secret keys; KeyUnusable says which one is wrong and what to do."""
+    paths = key_paths(settings)
+    history, suppression, dead_letters = (read_key(name, paths[name]) for name in _SECRET_NAMES)
     try:
         return Keys(history=history, suppression=suppression, dead_letters=dead_letters)
     except ValueError as problem:
-        first = next(iter(key_paths(settings).values()))
+        first = next(iter(paths.values()))
         raise KeyUnusable(first, str(problem), "Use three different keys.") from None
 
 
-def _create(path: Path) -> bool:
+def load_log_key(settings: Settings) -> bytes:
+    """The key that signs the proof log, as its seed; only who seals needs it."""
+    return read_key("log", key_paths(settings)["log"])
+
+
+def make_key(path: Path) -> bool:
+    """Make a key if its file is missing; False if there was one, which is left as it is."""
+    if path.exists():
+        return False
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -90,7 +100,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read(name: str, path: Path) -> bytes:
+def read_key(name: str, path: Path) -> bytes:
+    """The key in a file; KeyUnusable if it is none, or if others can write it."""
     variable = variable_name(name.replace("-", "_") + "_key_file")
     try:
         mode, key = path.stat().st_mode, path.read_bytes()

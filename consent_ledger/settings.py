@@ -5,11 +5,7 @@ Lower layers never see this class; `consent_ledger.bootstrap` gives them plain v
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,24 +13,26 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from consent.errors import ConsentError, Rejected
+from consent_ledger.settings_problems import (
+    PREFIX,
+    SettingsRejected,
+    problem_of,
+    unknown_variables,
+    variable_name,
+)
 
-PREFIX = "CONSENT_"
+__all__ = [
+    "LOOPBACK",
+    "PREFIX",
+    "Settings",
+    "SettingsRejected",
+    "group_of",
+    "load_settings",
+    "unit_of",
+    "variable_name",
+]
+
 LOOPBACK = "127.0.0.1"
-
-# What Kubernetes puts into every container for a service named consent-…; never ours.
-_SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP).*)?)$")
-
-
-@dataclass(eq=False)
-class SettingsRejected(ConsentError):
-    """Settings that can't be used; nothing was started. Holds every problem, not only the first."""
-
-    problems: tuple[Rejected, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(_sentence(problem) for problem in self.problems)
-
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Positive = Annotated[int, Field(ge=1)]
@@ -158,11 +156,18 @@ class Settings(BaseSettings):
         "folder.",
     )
 
+    log_key_file: Path | None = _setting(
+        None,
+        "Keys",
+        "Key that signs checkpoints of the proof log. None: `keys/log.key` in the data folder.",
+    )
+
     worker_host: str = _setting(
         LOOPBACK, "Workers", "Address that the workers' health and metrics are served on."
     )
     project_port: Port = _setting(18481, "Workers", "Port of `worker project`: health, metrics.")
     record_port: Port = _setting(18482, "Workers", "Port of `worker record`: health, metrics.")
+    seal_port: Port = _setting(18483, "Workers", "Port of `worker seal`: health, metrics.")
     batch_records_max: Positive = _setting(
         5_000, "Workers", "Most records handled as one batch of a partition.", "records"
     )
@@ -206,6 +211,28 @@ class Settings(BaseSettings):
         "Broker time that a block spans at most; must divide a day. Frozen in the log. "
         "None: 5,000, embedded 1,000.",
         "ms",
+    )
+
+    log_dir: Path | None = _setting(
+        None,
+        "Proofs",
+        "Folder of the proof log: tiles and checkpoint. None: `log` in the data folder.",
+    )
+    log_origin: Annotated[str, Field(pattern=r"^[^\s+]+$")] = _setting(
+        "consent-ledger.local/log",
+        "Proofs",
+        "Name of the proof log, an address of yours without its scheme. Fixed for its life.",
+    )
+    log_checkpoint_interval_ms: Positive = _setting(
+        10_000, "Proofs", "How often a checkpoint is signed while blocks arrive.", "ms"
+    )
+    log_policy_file: Path | None = _setting(
+        None,
+        "Proofs",
+        "File that names the witnesses: `witness NAME KEY URL` a line. None: there are none.",
+    )
+    witness_timeout_ms: Positive = _setting(
+        5_000, "Proofs", "How long a checkpoint waits for its witnesses.", "ms"
     )
 
     view_max_age_ms: Positive = _setting(
@@ -299,22 +326,20 @@ class Settings(BaseSettings):
         }
 
 
-def variable_name(field_name: str) -> str:
-    """Environment variable of a setting."""
-    return PREFIX + field_name.upper()
-
-
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment, arguments first; SettingsRejected names every problem.
 
     A variable that begins with the prefix and names no setting is refused, so that a misspelled
     name can't leave a default in force.
     """
-    problems = _unknown_variables(os.environ)
+    fields = Settings.model_fields
+    problems = unknown_variables(os.environ, fields)
     try:
         settings = Settings(**overrides)
     except ValidationError as refused:
-        problems += [_problem(error) for error in refused.errors(include_input=False)]
+        problems += [
+            problem_of(error, os.environ, fields) for error in refused.errors(include_input=False)
+        ]
     if problems:
         raise SettingsRejected(tuple(problems)) from None
     return settings
@@ -330,41 +355,6 @@ def group_of(field: FieldInfo) -> str:
     """Heading under which a setting is listed."""
     extra = field.json_schema_extra
     return str(extra["group"]) if isinstance(extra, dict) else ""
-
-
-def _sentence(problem: Rejected) -> str:
-    shown = f" ({problem.value_shown})" if problem.value_shown else ""
-    return f"{problem.field}{shown}: {problem.reason}. {problem.remedy}"
-
-
-def _unknown_variables(environment: Mapping[str, str]) -> list[Rejected]:
-    known = {variable_name(name) for name in Settings.model_fields}
-    unknown = sorted(
-        name
-        for name in environment
-        if name.startswith(PREFIX) and name not in known and not _SERVICE_LINK.match(name)
-    )
-    return [
-        Rejected("there is no such setting", name, "", _closest(name, known)) for name in unknown
-    ]
-
-
-def _closest(name: str, known: set[str]) -> str:
-    own_parts = {one.removeprefix(PREFIX): one for one in known}
-    near = difflib.get_close_matches(name.removeprefix(PREFIX), own_parts, n=1)
-    if near:
-        return f"Did you mean {own_parts[near[0]]}?"
-    return "`consent-ledger settings` lists them all."
-
-
-def _problem(error: Any) -> Rejected:
-    name = str(error["loc"][0]) if error["loc"] else "settings"
-    shown = name if name.startswith(("CONSENT_", "SCHEMA_")) else variable_name(name)
-    field = Settings.model_fields.get(name)
-    meaning = f"It means: {field.description}" if field and field.description else ""
-    secret = field is not None and "SecretStr" in str(field.annotation)
-    value = "hidden" if secret else os.environ.get(shown, "")
-    return Rejected(str(error["msg"]).removeprefix("Value error, "), shown, value, meaning)
 
 
 def _as_text(value: object) -> str:

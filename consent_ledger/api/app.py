@@ -20,6 +20,7 @@ from consent_ledger.api.audit import AuditController
 from consent_ledger.api.calls import CallsController
 from consent_ledger.api.events import EventsController
 from consent_ledger.api.limits import RequestLimits
+from consent_ledger.api.log import LogController
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.openapi_page import PlainRenderPlugin
 from consent_ledger.api.operations import healthz, metrics, problem, readyz
@@ -54,6 +55,7 @@ def create_app(config: ApiConfig, open_parts: OpenParts) -> RequestLimits:
             EventsController,
             CallsController,
             AuditController,
+            LogController,
             healthz,
             readyz,
             metrics,

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from litestar import Request
@@ -27,11 +28,12 @@ class ApiConfig:
     """Limits of the API. `keys` None: no authentication, and only from this machine.
 
     `answer_after` is what `POST /v1/events` waits for at the least: where the broker forgets when
-    it stops, `recorded`.
+    it stops, `recorded`. `log_folder` holds the proof log.
     """
 
     keys: ApiKeys | None = None
     answer_after: Wait | None = None
+    log_folder: Path | None = None
     version: str = "0"
     body_bytes_max: int = 1_048_576
     events_per_request_max: int = 1_000

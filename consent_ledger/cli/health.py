@@ -41,6 +41,7 @@ def _ports(settings: Settings) -> dict[str, int]:
     return {
         "project": settings.project_port,
         "record": settings.record_port,
+        "seal": settings.seal_port,
         "serve": settings.serve_port,
     }
 

@@ -40,6 +40,14 @@ def init() -> None:
         typer.echo("Keep a copy of the keys apart from the data: without them it can't be read.")
 
 
+@group.command("log")
+def log() -> None:
+    """Print the public key of the proof log, for those who verify it or cosign it."""
+    from consent_ledger.bootstrap_log import log_verifier_key
+
+    typer.echo(log_verifier_key(load_settings()).encoded)
+
+
 @group.command("api")
 def api(
     name: Annotated[str, typer.Argument(help="Whose key it is; stands in logs.")],

@@ -44,7 +44,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("demo", "Show everything once with sample data, then stop.", _RUN),
     "up": Entry("up", "Run a whole ledger on this machine until it is stopped.", _RUN),
     "serve": Entry("serve", "Run the HTTP API.", _RUN),
-    "worker": Entry("worker", "Run one worker: project or record.", _RUN),
+    "worker": Entry("worker", "Run one worker: project, record or seal.", _RUN),
     "publish": Entry("publish", "Publish events from a file.", _USE),
     "check": Entry("check", "Ask whether a number may be called now.", _USE),
     "decide": Entry("decide", "Decide the calls of scenario files; needs no service.", _USE),
@@ -54,6 +54,7 @@ COMMANDS: dict[str, Entry] = {
     "keys": Entry("keys", "Make the secret keys.", _CARE),
     "rebuild": Entry("rebuild", "Fold the history back into an empty projection.", _CARE),
     "health": Entry("health", "Ask the processes of this machine if they are well.", _CARE),
+    "witness": Entry("witness", "Cosign the checkpoints of other people's logs.", _CARE),
     "settings": Entry("settings", "List every setting, its default and its value.", _CARE),
 }
 

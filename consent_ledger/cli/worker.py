@@ -20,17 +20,18 @@ from consent_ledger.bootstrap import (
 from consent_ledger.logging import configure_logging
 from consent_ledger.settings import Settings, load_settings
 
-Name = Literal["project", "record"]
+Name = Literal["project", "record", "seal"]
 
 
 def command(
-    name: Annotated[Name, typer.Argument(help="project: states; record: history.")],
+    name: Annotated[Name, typer.Argument(help="project: states; record: history; seal: proofs.")],
 ) -> None:
     """Run one worker until it is stopped with SIGTERM or Ctrl-C.
 
     `project` folds events into one state per number, which dialers consume; `record` writes the
-    history. Start as many of each as there are partitions, at most. Exit code 0 after a stop, 3 if
-    brokers or store are away at the start, 70 after a failure.
+    history; `seal` signs the proof log. Start as many of the first two as there are partitions, at
+    most, and one `seal`, on the folder of the log. Exit code 0 after a stop, 3 if brokers or store
+    are away at the start, 70 after a failure.
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format, f"worker-{name}")
@@ -56,4 +57,12 @@ def _record(settings: Settings) -> int:
     )
 
 
-_RUN = {"project": _project, "record": _record}
+def _seal(settings: Settings) -> int:
+    from consent_ledger.bootstrap_log import seal_config
+    from streams.seal import run_seal_worker
+
+    prepare_store(settings)
+    return run_seal_worker(seal_config(settings), worker_options(settings, settings.seal_port))
+
+
+_RUN = {"project": _project, "record": _record, "seal": _seal}

@@ -190,10 +190,14 @@ def test_blocks_come_into_the_log(sealing: Sealing) -> None:
 @pytest.mark.slow
 def test_killed_after_every_step(sealing: Sealing) -> None:
     """Whichever step was the last, the next start completes it, and all that was signed agrees."""
-    for number, step in enumerate(STEPS):
-        worker = sealing.start(kill_after=step, group=unique("s"))
-        sealing.record(80, seed=number, total=80 * (number + 1))
-        assert worker.process.wait(60) == -signal.SIGKILL, worker.log()
+    history = sealing.history
+    with history.worker(cutter=SMALL_BLOCKS) as recorder:
+        for number, step in enumerate(STEPS):
+            worker = sealing.start(kill_after=step, group=unique("s"))
+            history.publish_events(TOPIC, 80, seed=number)
+            history.await_recorded(TOPIC, 80 * (number + 1), recorder)
+            assert worker.process.wait(60) == -signal.SIGKILL, worker.log()
+        assert recorder.stop() == 0
     worker = sealing.start(group=unique("s"))
     sealing.await_sealed(worker)
     assert worker.stop() == 0, worker.log()

@@ -64,7 +64,7 @@ class Up:
         found = {}
         for child in _children(self.process.pid):
             argv = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
-            names = ("broker", "embedded_clickhouse", "project", "record", "serve")
+            names = ("broker", "embedded_clickhouse", "project", "record", "seal", "serve")
             for name in names:
                 if any(part == name or part.endswith(f".{name}") for part in argv):
                     found[name] = child
@@ -212,7 +212,14 @@ def test_a_second_start_answers_the_same(tmp_path: Path, ports: dict[str, int]) 
         first.publish(grant())
         until(lambda: first.verdict()[0] == "allow")
         pids = first.pids()
-        assert pids.keys() == {"broker", "embedded_clickhouse", "project", "record", "serve"}
+        assert pids.keys() == {
+            "broker",
+            "embedded_clickhouse",
+            "project",
+            "record",
+            "seal",
+            "serve",
+        }
         first.publish(withdrawal())
         until(lambda: first.verdict()[0] == "deny")
         denied, linked, told = first.verdict(), first.linked(), first.timeline()
@@ -235,7 +242,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield one
 
 
-@pytest.mark.parametrize("name", ["embedded_clickhouse", "project", "record", "serve"])
+@pytest.mark.parametrize("name", ["embedded_clickhouse", "project", "record", "seal", "serve"])
 def test_a_killed_process_comes_back(running: Up, name: str) -> None:
     """After any process but the broker is killed, it alone is started again and all goes on."""
     running.publish(grant())

@@ -11,7 +11,7 @@ from consent.errors import Rejected
 from consent_ledger.api.authentication import ROLES, load_api_keys
 from consent_ledger.api_key_file import NewApiKey, add_api_key
 from consent_ledger.cli.keys import RoleName
-from consent_ledger.keys import KeyUnusable, create_missing_keys, key_paths, load_keys
+from consent_ledger.keys import KeyUnusable, create_missing_keys, key_paths, load_keys, load_log_key
 from consent_ledger.settings import Settings, load_settings
 
 
@@ -24,13 +24,14 @@ def test_keys_are_made_once(settings: Settings) -> None:
     """Each key is 32 private bytes of its own, and a second call changes nothing."""
     made = create_missing_keys(settings)
     contents = [path.read_bytes() for path in made]
-    assert {len(content) for content in contents} == {32} and len(set(contents)) == 3
+    assert {len(content) for content in contents} == {32} and len(set(contents)) == 4
     assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o600}
     assert create_missing_keys(settings) == []
     assert [path.read_bytes() for path in made] == contents
     assert sorted(path.name for path in (settings.data_dir / "keys").iterdir()) == [
         "dead-letter.key",
         "history.key",
+        "log.key",
         "suppression.key",
     ]
 
@@ -42,6 +43,7 @@ def test_each_key_is_read_from_its_own_file(settings: Settings) -> None:
     assert keys.history == paths["history"].read_bytes()
     assert keys.suppression == paths["suppression"].read_bytes()
     assert keys.dead_letters == paths["dead-letter"].read_bytes()
+    assert load_log_key(settings) == paths["log"].read_bytes()
 
 
 def test_a_missing_key_is_not_made_when_reading(settings: Settings) -> None:
