@@ -35,6 +35,7 @@ _EVIDENCE: Final[Mapping[str, tuple[str, ...]]] = {
     "notice": ("notice_sha256",),
     "certificate": ("certificate_urls",),
     "given_at": ("signed_at",),
+    "oral": (),
     **{name: (name,) for name in ELEMENTS},
 }
 """What a flag of a scenario stands for: the short names of people, and every element by its own."""
