@@ -17,7 +17,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from consent.calendars_declared import CALENDAR_TOPIC, CalendarBook
 from consent.call import Calendar, Campaign, Program, Tally
 from consent.codec import decode_body
-from consent.errors import Corrupt, Unreadable
+from consent.errors import Unreadable
 from consent.intake import Origin, read_batch
 from consent.programs import PROGRAM_TOPIC, Activation, ProgramBook, ProgramQuestion
 from consent.tallies import CampaignId
@@ -28,18 +28,6 @@ from projections.topic_follower import FollowerConfig, LogIds, TopicFollower
 log = structlog.get_logger(__name__)
 
 TALLIES_TOPIC: Final = "campaign-tallies"
-
-
-@dataclass(eq=False)
-class TallyUnknown(Corrupt):
-    """A record of the tallies that this release does not know; skipping it could hide calls."""
-
-    partition: int
-    offset: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{TALLIES_TOPIC}-{self.partition} offset {self.offset}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +51,8 @@ def _ignore(_partition: int, _record: ConsumerRecord) -> None:
 class SurroundingsBooks:
     """Receives the topics' records. `tally_seen` is told of every tally's record, with its place.
 
-    `nonce` is 16 random bytes of this process. `tolerant`: a tally that can't be read is passed
-    over, by its owner who writes it again; else it ends the following.
+    `nonce` is 16 random bytes of this process. A tally that can't be read is passed over: what was
+    known before stays, and its partition's owner writes it again.
     """
 
     def __init__(
@@ -72,13 +60,10 @@ class SurroundingsBooks:
         nonce: bytes,
         known: Sequence[KnownEvent] = (),
         tally_seen: TallySeen = _ignore,
-        *,
-        tolerant: bool = False,
     ) -> None:
         self._nonce = nonce
         self._known = known
         self._tally_seen = tally_seen
-        self._tolerant = tolerant
         self._begun = 0
         self.begin({})
 
@@ -114,16 +99,11 @@ class SurroundingsBooks:
 
     def _tally(self, partition: int, record: ConsumerRecord) -> None:
         try:
-            if record.key is None:
-                raise Unreadable("NO_KEY", "it has no key")
-            self.tallies.take(record.key, record.value)
-            self._tally_seen(partition, record)
+            self.tallies.take(record.key or b"", record.value)
         except Unreadable as problem:
-            if self._tolerant:
-                place = {"partition": partition, "offset": record.offset}
-                log.error("tally_unreadable", reason=problem.reason, **place)
-                return
-            raise TallyUnknown(partition, record.offset, str(problem)) from problem
+            place = {"partition": partition, "offset": record.offset}
+            log.error("tally_unreadable", reason=problem.reason, **place)
+        self._tally_seen(partition, record)
 
     def _events(self, target: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
         origin = Origin(target.topic, target.partition, target.partition + 1)

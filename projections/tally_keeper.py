@@ -107,7 +107,7 @@ class TallyKeeper:
         self._keeping = keeping
         self._metrics = metrics
         config = keeping.surroundings
-        self._books = SurroundingsBooks(config.nonce, keeping.known, self._seen, tolerant=True)
+        self._books = SurroundingsBooks(config.nonce, keeping.known, self._seen)
         self._follower = TopicFollower(config.follower(_TOPICS), self._books)
         self._owned: dict[int, _Owned] = {}
 
@@ -240,7 +240,7 @@ class TallyKeeper:
             return
         owned.appended = [one for one in owned.appended if one.offset_next > record.offset]
         if not any(one.offset_first <= record.offset for one in owned.appended):
-            owned.tallies.seen(record.key, record.value)
+            owned.tallies.seen(record.key or b"", record.value)
 
 
 def _not_ahead(recorded_at: int) -> int:

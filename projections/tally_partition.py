@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-import structlog
-
 from consent.errors import Unreadable
 from consent.tallies import (
     DAY_US,
@@ -28,8 +26,6 @@ from consent.tally_records import MARK, Tally, decode_tally, encode_tally, newes
 from projections.suppression_log import Row
 from projections.suppression_store import ChangelogPlace
 from projections.tally_store import CallKey, StoredCampaign, TallyStore, call_key
-
-log = structlog.get_logger(__name__)
 
 CountedFrom = Callable[[CampaignId, int], int]
 """From when a campaign is to be counted, given its earliest call in this partition."""
@@ -176,6 +172,7 @@ class PartitionTallies:
                     campaign.counts.changed.add(period)
                     self._unwritten.add(name)
             mark = self._mark(name, campaign)
+            self._written[mark.key] = (name, mark.period)
             if mark.key not in last or last[mark.key].period != mark.period:
                 self._unmarked.add(name)
         for key, tally in last.items():
@@ -184,12 +181,12 @@ class PartitionTallies:
 
     def seen(self, key: bytes, value: bytes | None) -> None:
         """Take note of a record that somebody else appended; what it got wrong is written again."""
-        if value is None:
+        tally = _readable(value)
+        if tally is None:
             name, period = self._written.get(key, (None, None))
             if name is not None and period is not None:
                 self._write_again(name, period)
             return
-        tally = decode_tally(value)
         campaign = self._campaigns.get(tally.campaign)
         if tally.period.kind == MARK:
             if campaign is not None and campaign.counts.counted_from != tally.period.start:
@@ -210,7 +207,11 @@ class PartitionTallies:
 
     def _write_again(self, name: CampaignId, period: Period) -> None:
         campaign = self._campaigns.get(name)
-        if campaign is not None and period in campaign.counts.counts:
+        if campaign is None:
+            return
+        if period.kind == MARK:
+            self._unmarked.add(name)
+        elif period in campaign.counts.counts:
             campaign.counts.changed.add(period)
             self._unwritten.add(name)
 
@@ -219,6 +220,7 @@ class PartitionTallies:
         rows: list[Row] = []
         for name in sorted(self._unmarked):
             mark = self._mark(name, self._campaigns[name])
+            self._written[mark.key] = (name, mark.period)
             rows.append((mark.key, encode_tally(mark)))
         for name in sorted(self._unwritten):
             counts = self._campaigns[name].counts
@@ -298,16 +300,19 @@ def merged_rows(
     best: dict[bytes, Tally] = {}
     last: dict[bytes, Tally] = {}
     for key, value in rows:
+        said = _readable(value)
         if value is None:
             best.pop(key, None)
-            last.pop(key, None)
-            continue
-        try:
-            said = decode_tally(value)
-        except Unreadable as problem:
-            log.error("tally_unreadable", reason=problem.reason)
+        if said is None:
             last.pop(key, None)
             continue
         last[key] = said
         best[key] = newest(best.get(key), said, log_id)
     return best, last
+
+
+def _readable(value: bytes | None) -> Tally | None:
+    try:
+        return None if value is None else decode_tally(value)
+    except Unreadable:
+        return None

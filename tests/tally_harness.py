@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from consent.codec import encode
 from consent.contracts import contracts
+from consent.errors import Unreadable
 from consent.partitioning import partition_of
 from consent.tallies import (
     DAY_US,
@@ -122,11 +124,14 @@ def expected(events: Iterable[Event], starts_at: int | None = None) -> Counted:
 
 
 async def read_tallies(broker: Broker) -> list[tuple[bytes, Tally | None]]:
-    """Every record of the topic, each partition in its order."""
-    return [
-        (record.key, None if record.value is None else decode_tally(record.value))
-        for record in await read_topic(broker, TALLIES)
-    ]
+    """Every record of the topic, each partition in its order; None for what is no tally."""
+
+    def read(value: bytes | None) -> Tally | None:
+        with contextlib.suppress(Unreadable):
+            return None if value is None else decode_tally(value)
+        return None
+
+    return [(record.key, read(record.value)) for record in await read_topic(broker, TALLIES)]
 
 
 async def last_tallies(broker: Broker) -> Counted:

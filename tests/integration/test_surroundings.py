@@ -167,14 +167,17 @@ async def test_in_doubt_the_restricting_event_counts(topics: Broker) -> None:
         await until(lambda: view.calendar(["US-NY"], now_us(), test=False).holidays)
 
 
-async def test_what_is_old_is_stale_and_what_is_unreadable_ends_it(topics: Broker) -> None:
-    """While the broker answers it stays fresh; a tally that nobody can read is not passed over."""
+async def test_what_is_old_is_stale_and_what_is_unreadable_hides_nothing(topics: Broker) -> None:
+    """While the broker answers it stays fresh; a record that nobody can read changes no count."""
+    start = now_us() - DAY_US
+    await write_tally(topics, 0, start, 40)
     async with following(topics, max_age_ms=5_000) as view:
         assert not view.stale(now_us())
         assert view.stale(now_us() + 60 * SECOND_US)
-        await append(topics, TALLIES_TOPIC, [(b"a/b/THIRTY_DAYS/0/1", b"garbage")], 1)
-        await until(lambda: not view.loaded)
-        assert view.stale(now_us())
+        key = Written(CAMPAIGN, Period(THIRTY_DAYS, start), 0, LOG, 0).key
+        await append(topics, TALLIES_TOPIC, [(key, b"garbage"), (None, b"garbage")], 0)
+        await write_tally(topics, 1, start, 2)
+        await until(lambda: live_answered(view.campaign(CAMPAIGN, now_us())) == 42)
 
 
 async def test_topics_made_anew_are_read_anew(topics: Broker) -> None:

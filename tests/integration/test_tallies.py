@@ -128,7 +128,7 @@ async def test_a_former_owner_that_goes_on_late_lowers_nothing(stage: Stage) -> 
 
 
 async def test_a_late_record_of_another_writer_is_repaired(stage: Stage) -> None:
-    """A lower count, and a tombstone, don't stay the topic's last words."""
+    """A lower count, a tombstone and garbage don't stay the topic's last words."""
     events = [one for person in PEOPLE for one in call(person, now_us() - 3 * DAY_US)]
     worker = stage.worker()
     await publish(stage.broker, events)
@@ -141,7 +141,12 @@ async def test_a_late_record_of_another_writer_is_repaired(stage: Stage) -> None
         if tally.partition == partition
     ]
     await append(stage.broker, TALLIES, [(one.key, encode_tally(one)) for one in late], partition)
-    await append(stage.broker, TALLIES, [(late[-1].key, None)], partition)
+    await append(
+        stage.broker,
+        TALLIES,
+        [(late[-1].key, None), (late[0].key, b"?"), (late[1].key, None)],
+        partition,
+    )
     await until_counted(stage.broker, expected(events))
     assert worker.stop() == 0
 
