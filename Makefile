@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format bench faults settings wheel clean
+.PHONY: help install demo up test check format bench faults mutants settings rules wheel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,8 +53,14 @@ bench: $(BENCH_STAMP) ## Measure against peers on Apache Kafka; writes bench/res
 faults: $(STAMP) ## RUNS faults under load on three Apache Kafka brokers; the last line is JSON
 	$(BIN)/python -m tests.fault.campaign --runs $(RUNS) --seed $(SEED)
 
+mutants: $(STAMP) ## Change every parameter of the rules, one at a time; the last line is JSON
+	$(BIN)/python -m tests.mutation --seed $(SEED)
+
 settings: $(STAMP) ## Write docs/settings.md anew from the code
 	$(BIN)/consent-ledger settings --markdown > docs/settings.md
+
+rules: $(STAMP) ## Write docs/rules-coverage.md anew from the rulebook
+	$(BIN)/python -m consent_ledger.coverage_page > docs/rules-coverage.md
 
 wheel: $(STAMP) ## Build the wheel
 	$(BIN)/python -m build --wheel

@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from consent.decision import Decision
+from consent.decision import Decision, decide
 from consent.rulebook import Rulebook
 from consent.scenario import Scenario, scenarios_of
-from consent.scenario_results import evaluate
+from consent.scenario_results import _differences, arguments
 from consent.yaml_source import SourceError, read_source
 
 ROOT: Final = Path(__file__).parents[1]
@@ -53,8 +53,13 @@ class Case:
 
     def differences(self, rulebook: Rulebook) -> list[str]:
         """In words, what this rulebook decides otherwise; empty if all is as stated."""
-        result = evaluate(self.scenario, rulebook)
-        return [*result.differences, *_trace_differences(self.trace, result.decision)]
+        return self.compared(decide(*arguments(self.scenario, rulebook)))
+
+    def compared(self, decision: Decision) -> list[str]:
+        """In words, what a decision of this case says otherwise than stated."""
+        expected = self.scenario.expectation
+        stated = () if expected is None else _differences(expected, decision)
+        return [*stated, *_trace_differences(self.trace, decision)]
 
 
 @cache

@@ -22,7 +22,9 @@ def test_ids_are_unique() -> None:
 
 def test_every_case_states_something() -> None:
     """A case that expects nothing would always pass."""
-    assert [case.id for case in worked_cases() if not (case.scenario.expectation or case.trace)] == []
+    assert [
+        case.id for case in worked_cases() if not (case.scenario.expectation or case.trace)
+    ] == []
 
 
 def test_cases_are_there() -> None:
