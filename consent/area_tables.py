@@ -20,6 +20,7 @@ TABLES: Final = (
     "ca_postal_codes",
     "countries",
     "number_prefixes",
+    "subdivisions",
     "us_zips",
 )
 """Names of the files, in the order in which they are digested."""
@@ -45,6 +46,7 @@ class AreaTables:
     ca_postal_codes: Mapping[str, Places]
     countries: Mapping[str, Places]
     number_prefixes: Mapping[str, Places]
+    subdivisions: Mapping[str, Places]
     us_zips: Mapping[str, Places]
     states: Mapping[str, tuple[str, ...]]
 
@@ -79,12 +81,17 @@ def _parse(path: Path, content: bytes) -> dict[str, Places]:
 
 
 def _states(tables: Mapping[str, Mapping[str, Places]]) -> dict[str, tuple[str, ...]]:
-    """Zones of each jurisdiction: those of its area codes; of a country, its own and all below."""
+    """Zones of each jurisdiction: of a subdivision those of the rows that name no other one.
+
+    Of a country, its own and those of everything below it.
+    """
     found: dict[str, set[str]] = {}
     for places in tables["countries"].values():
         found.setdefault(places.states[0], set()).update(places.zones)
-    for places in tables["area_codes"].values():
-        for state in places.states:
-            found.setdefault(state, set()).update(places.zones)
-            found.setdefault(state[:2], set()).update(places.zones)
+    for name in ("area_codes", "ca_postal_codes", "subdivisions"):
+        for places in tables[name].values():
+            if len(places.states) == 1:
+                (state,) = places.states
+                found.setdefault(state, set()).update(places.zones)
+                found.setdefault(state[:2], set()).update(places.zones)
     return {state: tuple(sorted(zones)) for state, zones in found.items()}

@@ -105,8 +105,9 @@ def places_of_postal_code(text: str) -> Places:
 
 
 def zones_of_state(state: str) -> tuple[str, ...]:
-    """Zones that a jurisdiction may have; none for one that the tables don't know."""
-    return area_tables().states.get(state, ())
+    """Zones that a jurisdiction may have, those of its country where no table tells more."""
+    states = area_tables().states
+    return states.get(state) or states.get(state[:2], ())
 
 
 def candidates(

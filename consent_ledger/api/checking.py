@@ -127,6 +127,7 @@ class CallChecker:
         self._decisions = decisions
         self._metrics = metrics
         self._settings = settings
+        self._area_table_digest = area_table_digest()  # read now, not at the first check
         self._history_key = history_key
 
     async def check(self, request: CheckRequest, principal: Principal) -> CheckAnswer:
@@ -186,7 +187,7 @@ class CallChecker:
             applied=view.state.applied,
             watermark=watermark_of(view.age),
             settings=self._settings.recorded_settings,
-            area_table_digest=area_table_digest(),
+            area_table_digest=self._area_table_digest,
             linked=known.linked.numbers,
         )
         record = contracts().record("DialDecision")

@@ -190,7 +190,10 @@ def test_scenario_files_may_repeat_the_state_only(
 
 
 def test_zones_of_jurisdictions() -> None:
-    """States, countries, and nothing for what the tables don't know."""
+    """States, countries; a subdivision that no table knows may be anywhere in its country."""
     assert zones_of_state("US-FL") == (CHICAGO, NEW_YORK)
     assert zones_of_state("GB") == ("Europe/London",)
-    assert zones_of_state("US-XX") == ()
+    assert zones_of_state("CA-YT") == ("America/Whitehorse",)
+    assert zones_of_state("FR-974") == ("Indian/Reunion",)
+    assert zones_of_state("DE-BY") == zones_of_state("DE") == ("Europe/Berlin",)
+    assert zones_of_state("XX") == ()
