@@ -197,11 +197,19 @@ def _calendar(facts: Part) -> Calendar:
 
 
 def _campaign(facts: Part, at: int) -> Campaign:
-    """One pair of counts, for whatever period a rule counts."""
+    """One pair of counts, for whatever period a rule counts, or for the one that is named."""
     part = facts.part("campaign")
     live, abandoned = part.data.get("live_answered", 0), part.data.get("abandoned", 0)
     begun_at = part.instant("period_start") if "period_start" in part.data else at
-    return Campaign(tuple(Tally(period, live, abandoned, begun_at) for period in PERIODS))
+    counted = (part.data["period"],) if "period" in part.data else PERIODS
+    return Campaign(
+        tuple(
+            Tally(period, live, abandoned, begun_at)
+            if period in counted
+            else Tally(period, 0, 0, begun_at)
+            for period in PERIODS
+        )
+    )
 
 
 def _program(part: Part, request: CallRequest) -> Program:
