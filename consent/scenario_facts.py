@@ -199,10 +199,8 @@ def _withdrawal(entry: Part, event_id: str, defaults: Defaults) -> Iterator[Even
 
 
 def _words(given: Any) -> tuple[str, ...]:
-    """Words of a restriction's scope; () is everything, and so is `*` among them."""
-    if given is None or given == ANY or ANY in given:
-        return ()
-    return tuple(given)
+    """Words of a restriction's scope; () and `*` are everything."""
+    return () if given is None else tuple(given)
 
 
 def _internal_dnc(entry: Part, event_id: str, defaults: Defaults) -> Iterator[Event]:
@@ -242,9 +240,6 @@ def _relationship(entry: Part, event_id: str, defaults: Defaults) -> Iterator[Ev
     data, on = entry.data, entry.day("on")
     status = str(data.get("status", "UNKNOWN"))
     status = _STATUSES.get(status, status)
-    ended_on = entry.day("ended_on")
-    if status == "ENDED" and ended_on is None:
-        ended_on = on
     if on is None and data["kind"] != "CONTRACT":
         raise entry.error("kind", f"a {data['kind']} without its date", "Add 'on'.")
     begun_on = defaults.at // _DAY_US - 1 if on is None else on
@@ -253,7 +248,7 @@ def _relationship(entry: Part, event_id: str, defaults: Defaults) -> Iterator[Ev
         "relationship_id": event_id,
         "on": begun_on,
         "status": status,
-        "ended_on": ended_on,
+        "ended_on": entry.day("ended_on"),
         "related_subject_matters": tuple(data.get("related_subject_matters", ())),
         "call_from_at": entry.instant("call_from"),
         "call_until_at": entry.instant("call_until"),

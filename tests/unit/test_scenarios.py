@@ -64,6 +64,17 @@ def test_what_a_request_says_reaches_the_decision() -> None:
     assert scenario(dial=None, party=None).request.dial_mode == "MANUAL"
 
 
+def test_what_a_request_does_not_say_is_ordinary() -> None:
+    """No branch that a law names, advertising or a notice, no emergency."""
+    asked = scenario().request
+    assert (asked.sector, asked.message_class) == ("OTHER", "ADVERTISING")
+    assert asked.emergency_purpose is False
+    assert scenario(purpose="DEBT").request.message_class == "COMMERCIAL_WITHOUT_ADVERTISING"
+    stated = scenario(message_class="NONPROFIT", sector="CHARITY", emergency_purpose=True).request
+    assert (stated.sector, stated.message_class) == ("CHARITY", "NONPROFIT")
+    assert stated.emergency_purpose is True
+
+
 def test_known_at_leaves_out_rows_known_later() -> None:
     """A row whose text was collected later is not there; a date and an instant mean the same."""
     row = rule(known={"from": "2026-11-21", "to": None})
@@ -233,6 +244,7 @@ def test_evidence_that_nobody_knows() -> None:
         {"purposes": ["MARKETING"], "modes": ["LIVE"]},
         {"purposes": "*", "modes": ["LIVE"]},
         {"purposes": ["UNKNOWN"], "modes": "*"},
+        {"purposes": ["SURVEY", "*"], "modes": ["*"]},
         {"scope": "*", "seller": "*"},
     ],
 )
@@ -334,6 +346,17 @@ def test_contracts(contract: dict[str, Any], runs: bool) -> None:
     """A contract runs if it says so, and covers the subjects that it names; its date may lack."""
     stated = {"kind": "CONTRACT", "related_subject_matters": ["offer-1"], **contract}
     assert denied(exempt({"ongoing_contract": {}}), {"relationships": [stated]}) is not runs
+
+
+def test_a_contract_that_ended() -> None:
+    """Its clock runs from the end; without one, from the date that is stated."""
+    row = exempt({"relationship": {"kinds": ["contract"], "months": 18}})
+    ended = {"kind": "CONTRACT", "on": "2023-01-01", "status": "EXPIRED", "ended_on": "2025-05-24"}
+    assert not denied(row, {"relationships": [ended]})
+    assert denied(row, {"relationships": [ended | {"ended_on": "2025-05-23"}]})
+    undated = {"kind": "CONTRACT", "on": "2025-05-24", "status": "TERMINATED"}
+    assert not denied(row, {"relationships": [undated]})
+    assert denied(row, {"relationships": [undated | {"on": "2025-05-23"}]})
 
 
 def test_a_purchase_needs_its_date() -> None:
