@@ -17,17 +17,20 @@ from consent.decision import decide
 from consent.decision_record import RecordContext, decision_record, request_of
 from consent.evidence import BITS
 from consent.rulebook import Rulebook
-from consent.state import SubjectState, absorb, merge
+from consent.state import SubjectState, absorb, merge, newest_attempts
 from consent.state_entries import (
+    Attempt,
     Attribute,
     DncEntry,
     Erasure,
     Grant,
+    LastOutcome,
+    Reassignment,
     Refusal,
     Relationship,
     Withdrawal,
 )
-from tests.decisions import NOW, book, decided, packaged_rulebook, rule
+from tests.decisions import DAY, NOW, book, decided, packaged_rulebook, rule
 
 SELLERS = ("acme", "globex", "*", "test:acme")
 SUBJECTS = ("offer-1", "offer-2")
@@ -84,6 +87,25 @@ some_contracts = st.builds(
     related_subject_matters=st.just(()) | st.just(("offer-1",)),
     affiliate_expected=st.booleans(),
 )
+some_attempts = st.builds(
+    Attempt,
+    at=st.integers(NOW - 40 * DAY, NOW + 5),
+    event_id=ids,
+    call_id=ids,
+    permit_id=st.none(),
+    permit_expires_at=st.none() | times,
+    purpose=words(*PURPOSES, *UNKNOWN),
+    call_mode=words(*CALL_MODES, *UNKNOWN),
+    dial_mode=words(*DIAL_MODES),
+)
+some_outcomes = st.builds(LastOutcome, st.integers(NOW - 4 * DAY, NOW + 5), ids)
+some_answers = st.builds(
+    Reassignment,
+    at=st.integers(NOW - 40 * DAY, NOW),
+    event_id=ids,
+    answer=words("YES", "NO", "NO_DATA"),
+    query_date=st.just(20700),
+)
 some_attributes = st.fixed_dictionaries(
     {},
     optional={
@@ -98,11 +120,31 @@ states = st.builds(
     withdrawals=slots(withdrawal_keys, some_withdrawals),
     dnc=slots(dnc_keys, some_entries),
     refusals=slots(st.tuples(words(*SELLERS), words("*", *SUBJECTS)), some_refusals),
-    relationships=slots(st.tuples(words("acme"), words("CONTRACT"), ids), some_contracts),
+    relationships=slots(
+        st.tuples(words("acme"), words("CONTRACT", "PURCHASE", "INQUIRY", "PERSONAL"), ids),
+        some_contracts,
+    ),
+    attempts=slots(
+        st.tuples(words(*SELLERS), words("*", *SUBJECTS)),
+        st.lists(some_attempts, min_size=1, max_size=4).map(newest_attempts),
+    ),
+    outcomes=slots(st.tuples(words(*SELLERS), words("ABANDONED", "REFUSED")), some_outcomes),
+    reassignments=slots(words(*SELLERS), some_answers),
     attributes=some_attributes,
     erased=st.none() | st.builds(Erasure, times, ids, st.just(())),
 ).map(absorb)
 restrictions = st.one_of(
+    st.builds(
+        SubjectState,
+        attempts=slots(
+            st.tuples(words(*SELLERS), words("*", *SUBJECTS)),
+            st.lists(some_attempts, min_size=1, max_size=4).map(newest_attempts),
+        ),
+    ),
+    st.builds(
+        SubjectState,
+        outcomes=slots(st.tuples(words(*SELLERS), words("ABANDONED")), some_outcomes),
+    ),
     st.builds(SubjectState, withdrawals=slots(withdrawal_keys, some_withdrawals)),
     st.builds(
         SubjectState,
@@ -121,8 +163,16 @@ requests = st.builds(
     dial_mode=words(*DIAL_MODES, *UNKNOWN),
     party=words(*PARTIES, *UNKNOWN),
     profile=words(*PROFILES, *UNKNOWN),
-    states=st.lists(words("US", "US-TX", "DE", "FR", "GB", "BR"), max_size=2).map(tuple),
-    zones=st.lists(words("Europe/Paris", "America/Chicago"), max_size=2).map(tuple),
+    states=st.lists(
+        words("US", "US-TX", "US-OR", "US-ME", "US-WA", "DE", "FR", "GB", "CA-ON", "ES", "BR"),
+        max_size=2,
+    ).map(tuple),
+    zones=st.lists(words("Europe/Paris", "America/Chicago", "America/New_York"), max_size=2).map(
+        tuple
+    ),
+    sector=words("OTHER", "CHARITY", "ENERGY_RENOVATION", *UNKNOWN),
+    message_class=words("ADVERTISING", "NONPROFIT", *UNKNOWN),
+    caller_id_number=st.none() | words("+15125550199"),
     subject_matter=st.none() | words(*SUBJECTS),
     test=st.booleans(),
 )
@@ -188,6 +238,32 @@ def test_restriction_never_permits(
     """Learning of a withdrawal, a listing or a refusal never turns a no into a yes."""
     if not decided(request, state).allowed:
         assert not decided(request, merge(state, restriction)).allowed
+
+
+@settings(deadline=None)
+@given(requests, states, states, restrictions)
+def test_other_numbers_never_permit(
+    request: CallRequest, state: SubjectState, linked: SubjectState, restriction: SubjectState
+) -> None:
+    """What is known of the person's other numbers never turns a no into a yes."""
+    if not decided(request, state).allowed:
+        assert not decided(request, state, linked=(linked,)).allowed
+    if not decided(request, state, linked=(linked,)).allowed:
+        more = merge(linked, restriction)
+        assert not decided(request, state, linked=(more,)).allowed
+        assert not decided(request, state, linked=(linked, restriction)).allowed
+
+
+@settings(deadline=None)
+@given(requests, states, states, states)
+def test_order_of_the_other_numbers_does_not_matter(
+    request: CallRequest, state: SubjectState, one: SubjectState, other: SubjectState
+) -> None:
+    """The person's other numbers give the same decision and trace in whatever order."""
+    decision = decided(request, state, linked=(one, other))
+    turned = decided(request, state, linked=(other, one))
+    assert turned.outcomes == decision.outcomes
+    assert turned.next_allowed == decision.next_allowed
 
 
 @settings(deadline=None)
