@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import add
 from typing import Final, NamedTuple
 
 THIRTY_DAYS: Final = "THIRTY_DAYS"
@@ -105,7 +106,7 @@ class CampaignCounts:
     `changed` collects the periods whose counts have changed, until the caller clears it.
     """
 
-    __slots__ = ("changed", "counted_from", "counts", "unlisted")
+    __slots__ = ("_found", "_numbers", "_since", "_until", "changed", "counted_from", "unlisted")
 
     def __init__(
         self,
@@ -114,9 +115,21 @@ class CampaignCounts:
         unlisted: Mapping[Period, Counts] | None = None,
     ) -> None:
         self.counted_from = counted_from
-        self.counts = dict(counts or {})
         self.unlisted = dict(unlisted or {})
         self.changed: set[Period] = set()
+        self._numbers = {period: list(found) for period, found in (counts or {}).items()}
+        self._since = self._until = 0
+        self._found: list[tuple[Period, list[int]]] = []
+
+    @property
+    def known(self) -> bool:
+        """True if any period is known."""
+        return bool(self._numbers)
+
+    @property
+    def counts(self) -> dict[Period, Counts]:
+        """Counts of every period that is known, also of those without a call."""
+        return {period: Counts(*numbers) for period, numbers in self._numbers.items()}
 
     def take(self, known: Call | None, said: Call) -> Call:
         """Count what one more event says of a call; returns the call as it is known then."""
@@ -130,61 +143,77 @@ class CampaignCounts:
     def count_from(self, counted_from: int, calls: Iterable[Call]) -> None:
         """Count in other periods of thirty days; `calls` are all that are known one by one.
 
-        Calls that are not are moved by whole days of UTC, each with its day's end.
+        Calls that are not are moved by whole days of UTC, each with its day's end. The former
+        periods stay known, empty: whoever wrote them has to write that.
         """
         if counted_from == self.counted_from:
             return
         self.counted_from = counted_from
         self.unlisted = _moved(self.unlisted, counted_from)
         before = self.counts
-        self.counts = {
-            period: counts for period, counts in before.items() if period.kind != THIRTY_DAYS
-        }
-        # The former periods stay known, empty: whoever wrote them has to write that.
-        self.counts |= {period: NO_CALLS for period in before if period.kind == THIRTY_DAYS}
+        for period, numbers in self._numbers.items():
+            if period.kind == THIRTY_DAYS:
+                numbers[:] = NO_CALLS
         for period, counts in self.unlisted.items():
             if period.kind == THIRTY_DAYS:
-                self._add(period, counts, 1)
+                self._add(period, counts)
         for call in calls:
-            self._add(period_of(THIRTY_DAYS, call.at, counted_from), _counts_of(call), 1)
-        for period, counts in before.items():
-            if self.counts[period] != counts:
-                self.changed.add(period)
+            self._add(period_of(THIRTY_DAYS, call.at, counted_from), _counts_of(call))
+        after = self.counts
+        self.changed |= {period for period in after if before.get(period) != after[period]}
+        self._forget_found()
 
     def add_unlisted(self, period: Period, counts: Counts) -> None:
         """Count calls that nobody knows one by one any more."""
-        self.unlisted[period] = _sum(self.unlisted.get(period, NO_CALLS), counts, 1)
-        self._add(period, counts, 1)
+        self.unlisted[period] = _sum(self.unlisted.get(period, NO_CALLS), counts)
+        self._add(period, counts)
+
+    def add_empty(self, period: Period) -> None:
+        """Know of a period in which there is no call."""
+        self._numbers.setdefault(period, list(NO_CALLS))
 
     def forget_before(self, instant: int) -> list[Period]:
         """Leave out periods that were over at an instant; returns those."""
-        over = [period for period in self.counts if period.end <= instant]
+        over = [period for period in self._numbers if period.end <= instant]
         for period in over:
-            del self.counts[period]
+            del self._numbers[period]
             self.unlisted.pop(period, None)
             self.changed.discard(period)
+        self._forget_found()
         return over
 
     def _count(self, call: Call, sign: int) -> None:
-        counts = _counts_of(call)
-        for period in periods_of(call.at, self.counted_from):
-            self._add(period, counts, sign)
+        """Most calls lie in the periods of the call before; those are kept at hand."""
+        if not self._since <= call.at < self._until:
+            periods = periods_of(call.at, self.counted_from)
+            self._since = max(period.start for period in periods)
+            self._until = min(period.end for period in periods)
+            self._found = [
+                (period, self._numbers.setdefault(period, list(NO_CALLS))) for period in periods
+            ]
+        live, abandoned, attempts = _counts_of(call)
+        for period, numbers in self._found:
+            numbers[0] += sign * live
+            numbers[1] += sign * abandoned
+            numbers[2] += sign * attempts
+            self.changed.add(period)
 
-    def _add(self, period: Period, counts: Counts, sign: int) -> None:
-        self.counts[period] = _sum(self.counts.get(period, NO_CALLS), counts, sign)
+    def _add(self, period: Period, counts: Counts) -> None:
+        numbers = self._numbers.setdefault(period, list(NO_CALLS))
+        numbers[:] = _sum(Counts(*numbers), counts)
         self.changed.add(period)
+
+    def _forget_found(self) -> None:
+        self._since = self._until = 0
+        self._found = []
 
 
 def _counts_of(call: Call) -> Counts:
     return Counts(int(call.live or call.abandoned), int(call.abandoned), 1)
 
 
-def _sum(one: Counts, other: Counts, sign: int) -> Counts:
-    return Counts(
-        one.live_answered + sign * other.live_answered,
-        one.abandoned + sign * other.abandoned,
-        one.attempts + sign * other.attempts,
-    )
+def _sum(one: Counts, other: Counts) -> Counts:
+    return Counts(*map(add, one, other))
 
 
 def _moved(unlisted: Mapping[Period, Counts], counted_from: int) -> dict[Period, Counts]:
@@ -192,5 +221,5 @@ def _moved(unlisted: Mapping[Period, Counts], counted_from: int) -> dict[Period,
     for period, counts in unlisted.items():
         if period.kind == TWENTY_FOUR_HOURS:
             into = period_of(THIRTY_DAYS, period.end - 1, counted_from)
-            moved[into] = _sum(moved.get(into, NO_CALLS), counts, 1)
+            moved[into] = _sum(moved.get(into, NO_CALLS), counts)
     return moved

@@ -9,6 +9,7 @@ not counted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import polars
@@ -101,8 +102,13 @@ def _call(at: int, offset: int, values: tuple[Any, ...]) -> CallSaid | None:
     live = abandoned = False
     if ending:
         live, abandoned = _answered(*ending)
-    seller = TEST_PREFIX + seller_id if test else seller_id
-    return CallSaid(offset, CampaignId(seller, campaign_id), call_id, Call(at, live, abandoned))
+    campaign = _campaign(test, seller_id, campaign_id)
+    return CallSaid(offset, campaign, call_id, Call(at, live, abandoned))
+
+
+@lru_cache(maxsize=1 << 12)
+def _campaign(test: bool, seller_id: str, campaign_id: str) -> CampaignId:
+    return CampaignId(TEST_PREFIX + seller_id if test else seller_id, campaign_id)
 
 
 def _answered(

@@ -25,7 +25,7 @@ from consent.tally_events import CallSaid
 from consent.tally_records import MARK, Tally, decode_tally, encode_tally, newest
 from projections.suppression_log import Row
 from projections.suppression_store import ChangelogPlace
-from projections.tally_store import CallKey, StoredCampaign, TallyStore, call_key
+from projections.tally_store import CallKey, StoredCampaign, TallyStore
 
 CountedFrom = Callable[[CampaignId, int], int]
 """From when a campaign is to be counted, given its earliest call in this partition."""
@@ -78,32 +78,39 @@ class PartitionTallies:
         `recorded_at` is the broker time of the last one: what is too old by it is not counted.
         """
         self._forget_old(recorded_at)
+        start, oldest = self.offset_next, self._newest_at - KEPT_US
         touched: dict[CampaignId, StoredCampaign] = {}
-        together: dict[CallKey, tuple[StoredCampaign, Call]] = {}
-        for one in said:
-            if one.offset < self.offset_next or one.call.at < self._newest_at - KEPT_US:
+        together: dict[CallKey, Call] = {}
+        homes: dict[CallKey, CampaignCounts] = {}
+        for offset, name, call_id, call in said:
+            if offset < start or call.at < oldest:
                 continue
-            campaign = self._campaign(one.campaign, one.call.at, wanted)
-            touched[one.campaign] = campaign
-            key = call_key(campaign, one.call_id)
-            before = together.get(key)
-            call = one.call if before is None else merge_calls(before[1], one.call)
-            together[key] = (campaign, call)
-        if not together and self._store.place is not None and self.offset_next >= offset_next:
+            campaign = touched.get(name)
+            if campaign is None:
+                campaign = touched[name] = self._campaign(name, call.at, wanted)
+            if call.at < campaign.first_at:
+                campaign.first_at = call.at
+            key = campaign.call_key(call_id)
+            if key in together:
+                together[key] = merge_calls(together[key], call)
+            else:
+                together[key], homes[key] = call, campaign.counts
+        if not together and self._store.place is not None and start >= offset_next:
             return
-        self._count(together, touched, offset_next)
+        self._count(together, homes, touched, offset_next)
         self.settle(wanted, touched)
 
     def _count(
         self,
-        together: Mapping[CallKey, tuple[StoredCampaign, Call]],
+        together: Mapping[CallKey, Call],
+        homes: Mapping[CallKey, CampaignCounts],
         touched: Mapping[CampaignId, StoredCampaign],
         offset_next: int,
     ) -> None:
         calls: dict[CallKey, Call] = {}
         known = self._store.get_calls(list(together))
-        for (key, (campaign, call)), held in zip(together.items(), known, strict=True):
-            now = campaign.counts.take(held, call)
+        for (key, call), held in zip(together.items(), known, strict=True):
+            now = homes[key].take(held, call)
             if now != held:
                 calls[key] = now
         self._unwritten.update(touched)
@@ -117,7 +124,6 @@ class PartitionTallies:
             campaign = StoredCampaign(self._numbers, CampaignCounts(wanted(name, at)), at)
             self._campaigns[name] = campaign
             self._unmarked.add(name)
-        campaign.first_at = min(campaign.first_at, at)
         return campaign
 
     def settle(
@@ -155,6 +161,7 @@ class PartitionTallies:
             if more != NO_CALLS:
                 at = marks.get(name, period.start)
                 campaign = self._campaign(name, at, lambda _name, first_at: first_at)
+                campaign.first_at = min(campaign.first_at, at)
                 campaign.counts.add_unlisted(period, more)
                 touched[name] = campaign
         if touched:
@@ -202,7 +209,7 @@ class PartitionTallies:
         if campaign is None:
             self._left_over[key] = tally.period.end
         elif tally.counts != NO_CALLS:
-            campaign.counts.counts[tally.period] = NO_CALLS
+            campaign.counts.add_empty(tally.period)
             self._write_again(tally.campaign, tally.period)
 
     def _write_again(self, name: CampaignId, period: Period) -> None:
@@ -223,12 +230,13 @@ class PartitionTallies:
             self._written[mark.key] = (name, mark.period)
             rows.append((mark.key, encode_tally(mark)))
         for name in sorted(self._unwritten):
-            counts = self._campaigns[name].counts
-            for period in sorted(counts.changed):
-                tally = self._tally(name, period, counts.counts[period])
+            campaign = self._campaigns[name].counts
+            counts = campaign.counts
+            for period in sorted(campaign.changed):
+                tally = self._tally(name, period, counts[period])
                 self._written[tally.key] = (name, period)
                 rows.append((tally.key, encode_tally(tally)))
-            counts.changed.clear()
+            campaign.changed.clear()
         rows += [(key, None) for key in self._tombstones]
         self._tombstones = []
         self._unmarked.clear()
@@ -256,7 +264,7 @@ class PartitionTallies:
                 self._tombstones.append(key)
             if over:
                 changed[name] = campaign
-            if not campaign.counts.counts:
+            if not campaign.counts.known:
                 del self._campaigns[name]
                 self._unmarked.discard(name)
                 self._unwritten.discard(name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,9 @@ class TallyStoreLimits:
     open_files_max: int = 64
 
 
+CallKey = bytes
+
+
 @dataclass(slots=True, eq=False)
 class StoredCampaign:
     """A campaign's counts, its number in this database, and its earliest call here."""
@@ -49,9 +52,14 @@ class StoredCampaign:
     number: int
     counts: CampaignCounts
     first_at: int
+    _calls: bytes = field(init=False)
 
+    def __post_init__(self) -> None:
+        self._calls = _CALL + _number(self.number)
 
-CallKey = bytes
+    def call_key(self, call_id: str) -> CallKey:
+        """Where a call is kept."""
+        return self._calls + call_id.encode()
 
 
 class TallyStore:
@@ -91,7 +99,7 @@ class TallyStore:
             batch.put(key, _call_row(call))
         for campaign_id, campaign in campaigns.items():
             key = _CAMPAIGN + _number(campaign.number)
-            if campaign.counts.counts:
+            if campaign.counts.known:
                 batch.put(key, _campaign_row(campaign_id, campaign))
             else:
                 batch.delete(key)
@@ -148,11 +156,6 @@ class TallyStore:
             if not key.startswith(prefix):
                 return
             yield key, row
-
-
-def call_key(campaign: StoredCampaign, call_id: str) -> CallKey:
-    """Where a call is kept."""
-    return _CALL + _number(campaign.number) + call_id.encode()
 
 
 def _number(number: int) -> bytes:
