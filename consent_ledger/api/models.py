@@ -94,7 +94,9 @@ class CheckRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omi
     postal_code: PostalCode | None = None
     freshness_ms_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
     test: bool = False
-    explain: bool = False
+    explain: Annotated[
+        bool, msgspec.Meta(description="Answer with the trace: each rule, its outcome and facts")
+    ] = False
 
 
 class CheckBatchRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -127,13 +129,18 @@ class RuleTrace(msgspec.Struct, omit_defaults=True):
     Instants among the facts are RFC 3339, lists are JSON.
     """
 
-    rule: str
-    outcome: Literal["PASS", "DENY", "SHADOW", "NOT_APPLICABLE", "OBLIGE", "WARN", "UNKNOWN"]
-    title: str = ""
-    reason: str = ""
-    exemption: str = ""
-    facts: dict[str, str] = {}
-    citation: list[str] = []
+    rule: Annotated[str, msgspec.Meta(description="ID@revision")]
+    outcome: Annotated[
+        Literal["PASS", "DENY", "SHADOW", "NOT_APPLICABLE", "OBLIGE", "WARN", "UNKNOWN"],
+        msgspec.Meta(description="How the rule came out; UNKNOWN: a list is not loaded"),
+    ]
+    title: Annotated[str, msgspec.Meta(description="What the rule says")] = ""
+    reason: Annotated[str, msgspec.Meta(description="Code that it gives, or would give")] = ""
+    exemption: Annotated[str, msgspec.Meta(description="What saved the call")] = ""
+    facts: Annotated[
+        dict[str, str], msgspec.Meta(description="Facts used; instants are RFC 3339, lists JSON")
+    ] = {}
+    citation: Annotated[list[str], msgspec.Meta(description="Where it is written")] = []
 
 
 class CheckAnswer(msgspec.Struct, kw_only=True):
