@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,14 @@ class Up:
 
     def timeline(self) -> list[str]:
         return [entry["event_id"] for entry in self._entries()]
+
+    def answered(self) -> str:
+        """Live answers of the campaign in its period, as a check sees them."""
+        asked = {"purpose": "MARKETING", "call_mode": "LIVE", "campaign_id": "autumn"}
+        check = {**HERO_CHECK, **asked, "explain": True}
+        trace = self.http.post("/v1/calls/check", json=check).json()["trace"] or []
+        lines = [line for line in trace if line["rule"].startswith("US-FED-ABANDON@")]
+        return str(lines[0]["facts"]["live_answered"]) if lines else ""
 
     def linked(self) -> list[str]:
         """Tokens of the person's other numbers, as a decision that is made now names them."""
@@ -198,6 +206,32 @@ def linking(number: str) -> dict[str, Any]:
     }
 
 
+def program() -> list[dict[str, Any]]:
+    """A campaign that was declared two days ago, and three calls of it, one from before."""
+    now = datetime.now(UTC)
+    common = {"seller_id": HERO_CHECK["seller_id"], "source": {"system": "tests"}}
+    times = (now - timedelta(days=3), now - timedelta(days=1), now - timedelta(hours=1))
+    declared = {
+        "type": "CampaignDeclared",
+        "starts_at": (now - timedelta(days=2)).isoformat(),
+        "occurred_at": (now - timedelta(minutes=1)).isoformat(),
+    }
+    calls = [
+        {
+            "type": "CallEnded",
+            "number": OTHER_NUMBER,
+            "call_id": f"call-{place}",
+            "outcome": "ANSWERED_LIVE",
+            "occurred_at": at.isoformat(),
+        }
+        for place, at in enumerate(times)
+    ]
+    return [
+        {**common, "campaign_id": "autumn", "event_id": str(uuid.uuid4()), **one}
+        for one in (*calls, declared)
+    ]
+
+
 def withdrawal() -> dict[str, Any]:
     return hero_withdrawal(datetime.now(UTC), uuid.uuid4())
 
@@ -233,6 +267,20 @@ def test_a_second_start_answers_the_same(tmp_path: Path, ports: dict[str, int]) 
         assert second.linked() == linked
         second.publish(grant())
         until(lambda: second.verdict()[0] == "allow")
+
+
+def test_a_second_start_counts_on(tmp_path: Path, ports: dict[str, int]) -> None:
+    """Declaration and calls survive a stop; a call whose event comes again is counted once."""
+    events = program()
+    with up(tmp_path, ports) as first:
+        for one in events:
+            first.publish(one)
+        until(lambda: first.answered() == "2")
+    with up(tmp_path, ports) as second:
+        assert second.answered() == "2"
+        second.publish(events[1] | {"event_id": str(uuid.uuid4())})
+        second.publish(events[1] | {"event_id": str(uuid.uuid4()), "call_id": "another"})
+        until(lambda: second.answered() == "3")
 
 
 @pytest.fixture(scope="module")

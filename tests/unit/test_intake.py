@@ -191,6 +191,27 @@ def test_every_kind_of_record_can_be_read() -> None:
             assert len(reading.groups) == len(batch)
 
 
+@pytest.mark.parametrize(
+    ("name", "topic", "withdrawn", "refused"),
+    [
+        ("RegistrationFiled", "program-events", False, True),
+        ("RegistrationFiled", "program-events", True, False),
+        ("CallerIdAuthorised", "program-events", False, True),
+        ("CallerIdAuthorised", "program-events", True, False),
+        ("HolidayDeclared", "calendar-events", False, False),
+        ("HolidayDeclared", "calendar-events", True, True),
+    ],
+)
+def test_what_takes_back_does_the_opposite(
+    name: str, topic: str, withdrawn: bool, refused: bool
+) -> None:
+    """Dated ahead, what permits in effect is refused, what restricts counts at broker time."""
+    batch = [raw(name, occurred_at=NOW_US + HOUR_US, withdrawn=withdrawn)]
+    reading = read_batch(batch, Origin(topic, 0, 1), NONCE)
+    assert reasons(reading) == (["DATED_AHEAD"] if refused else [])
+    assert [group.effective_at for group in reading.groups] == ([] if refused else [[NOW_US]])
+
+
 def test_what_concerns_no_seller_may_name_none() -> None:
     """Attributes of a number are in order for every seller; only permissions need one."""
     reading = read(raw("NumberAttributesRecorded", seller_id="*"))
