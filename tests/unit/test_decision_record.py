@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from consent.codec import decode, encode
 from consent.contracts import contracts, fact_schema
 from consent.decision import Decision, decide, unavailable
 from consent.decision_record import (
+    LinkedNumber,
     Permit,
     RecordContext,
     Watermark,
@@ -39,6 +41,7 @@ from tests.decisions import (
     book,
     decided,
     grants,
+    listing,
     packaged_rulebook,
     refusal,
     request,
@@ -127,6 +130,55 @@ def test_recorded_decision_is_decided_alike(name: str, mode: str) -> None:
     assert recorded(repeated) == record
     assert request_of(record).surroundings == AROUND
     assert request_of(record).rulebook_digest == packaged_rulebook().digest
+
+
+LINKED = (
+    LinkedNumber(b"\x01" * 16, 3, {("call-events", LOG_ID): AppliedOffset(7, NOW)}),
+    LinkedNumber(b"\x02" * 16, 1, {}, Watermark(1, NOW - 40_000, 40)),
+)
+
+
+def test_other_numbers_of_the_person_are_named() -> None:
+    """The record has token, offsets and freshness of each number whose state counted."""
+    states = (listing(key=("acme", "INTERNAL", "internal/whole-party")), STATES["nothing"])
+    params = {"list_kinds": ["internal"], "linked": "whole_party"}
+    on_fail = {"effect": "deny", "reason": "INTERNAL_DNC_PARTY", "next": "on_event"}
+    rulebook = book(rule(check={"kind": "list_absent", "params": params}, on_fail=on_fail))
+    decision = decided(request(), EMPTY, rulebook, linked=states)
+    assert decision.reason == "INTERNAL_DNC_PARTY"
+    record = decode(
+        encode("DialDecision", decision_record(decision, replace(CONTEXT, linked=LINKED)))
+    )[1]
+    assert [(one["token"], one["watermark"]) for one in record["linked"]] == [
+        (b"\x01" * 16, None),
+        (b"\x02" * 16, {"partition": 1, "true_at": NOW - 40_000, "lag_ms": 40}),
+    ]
+    call = request_of(record)
+    assert [one.token for one in call.linked] == [one.token for one in LINKED]
+    assert [dict(one) for one in call.linked[0].applied] == [
+        {"topic": "call-events", "log_id": LOG_ID, "partition": 3, "offset_last": 7}
+    ]
+    assert call.surroundings.linked == ()
+    around = replace(call.surroundings, linked=states)
+    again = decide(call.request, EMPTY, around, rulebook, call.at)
+    assert verdict_fields(again) == verdict_fields(decision)
+    alone = decide(call.request, EMPTY, call.surroundings, rulebook, call.at)
+    assert alone.allowed
+
+
+def test_no_number_that_counted_is_left_out() -> None:
+    """A record that names fewer or more numbers than counted is refused."""
+    decision = decided(request(), EMPTY, linked=(EMPTY,))
+    for linked in ((), LINKED):
+        with pytest.raises(ValueError, match="linked"):
+            decision_record(decision, replace(CONTEXT, linked=linked))
+
+
+def test_what_nobody_looked_up_stays_unknown() -> None:
+    """That nobody looked for registrations differs, in the record too, from that there are none."""
+    for program in (Program(), Program(registrations=()), Program(caller_ids=())):
+        record = recorded(decided(request(), EMPTY, program=program))
+        assert request_of(record).surroundings.program == program
 
 
 def test_record_has_every_field_of_its_schema() -> None:
