@@ -16,23 +16,21 @@ from typing import Final, Literal
 
 import structlog
 
-from consent.call import CallRequest
 from consent.contracts import contracts
 from consent.decision import Decision, decide, unavailable
 from consent.decision_record import RecordContext, decision_record, fact_text
-from consent.documents import holds_person, number_needles
 from consent.errors import Rejected
 from consent.instants import instant_text
 from consent.numbers import canonical_number
 from consent.partitioning import partition_of
-from consent.places import Stated, area_table_digest, candidates, recorded_places
+from consent.places import area_table_digest
 from consent.privacy import SALT_BYTES
 from consent.reasons import PARTY_TOO_LARGE, VIEW_STALE, VIEW_UNLOADED
 from consent.rulebook import Rulebook
 from consent.shown_facts import shown_facts
-from consent.state import SubjectState
 from consent_ledger.adapters.publisher import outgoing
 from consent_ledger.api.authentication import Principal
+from consent_ledger.api.call_requests import call_request
 from consent_ledger.api.linked_numbers import LinkedNumbers, linked_numbers, watermark_of
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.models import (
@@ -51,31 +49,6 @@ from projections.view import SuppressionView, ViewAnswer
 log = structlog.get_logger(__name__)
 
 DECISION_UNRECORDED: Final = "DECISION_UNRECORDED"
-_TEXTS: Final = (
-    "seller_id",
-    "campaign_id",
-    "subject_matter",
-    "request_id",
-    "telemarketer_id",
-    "good_or_service",
-    "caller_id_number",
-    "script_id",
-    "script_version",
-    "message_id",
-    "shipment_id",
-)
-_AS_ASKED: Final = (
-    *_TEXTS,
-    "purpose",
-    "call_mode",
-    "dial_mode",
-    "party",
-    "sector",
-    "message_class",
-    "emergency_purpose",
-    "failed_signature_attempts",
-    "test",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +134,7 @@ class CallChecker:
         number = canonical_number(request.number, self._settings.region_default)
         at = time.time_ns() // 1000
         view = self._view.look_up(number, request.seller_id, request.test)
-        call = _call_request(request, number, view.state, self._settings.profile)
+        call = call_request(request, number, view.state, self._settings.profile)
         reason = _unusable(view, request.freshness_ms_max)
         reason = reason or self._surroundings.unusable(call, at)
         if reason is None:
@@ -251,28 +224,6 @@ _VERDICTS: Final[Mapping[str, Literal["allow", "deny", "unavailable"]]] = {
     "DENY": "deny",
     "UNAVAILABLE": "unavailable",
 }
-
-
-def _call_request(
-    request: CheckRequest, number: str, state: SubjectState, profile: str
-) -> CallRequest:
-    """The request without number and postal code, and with every place that they and facts name."""
-    needles = number_needles(number)
-    for name in _TEXTS:
-        text = getattr(request, name)
-        if text is not None and holds_person(text, needles):
-            remedy = "decisions are kept for ever: use an identifier without the person's number"
-            raise Rejected("PERSON_IN_PAYLOAD", name, "(not shown)", remedy)
-    asked = Stated(tuple(request.states), tuple(request.zones))
-    recorded = recorded_places(state, test=request.test)
-    places = candidates(number, [asked, *recorded], request.postal_code)
-    return CallRequest(
-        **{name: getattr(request, name) for name in _AS_ASKED},
-        profile=profile,
-        states=places.states,
-        zones=places.zones,
-        counties=tuple(request.counties),
-    )
 
 
 def _unusable(view: ViewAnswer, freshness_ms_max: int | None) -> str | None:
