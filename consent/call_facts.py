@@ -44,12 +44,15 @@ WithdrawalScope = Literal["request", "any_mode", "any_call"]
 class Geography:
     """What a rulebook says about places: countries with law of their own, and second names.
 
-    `washes` are registries that are asked number by number: what they answered is in the state.
+    `divided` are countries whose subdivisions have law of their own: there the country alone does
+    not say which law holds. `washes` are registries that are asked number by number: what they
+    answered is in the state.
     """
 
     lawful_countries: frozenset[str]
     aliases: Mapping[str, str]
     washes: frozenset[str] = frozenset()
+    divided: frozenset[str] = frozenset()
     _candidates: dict[tuple[str, ...], tuple[str, ...]] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )

@@ -102,12 +102,16 @@ class NoRefusalWithin:
 
 @dataclass(frozen=True, slots=True)
 class PlaceKnown(Timeless):
-    """At least one jurisdiction and one zone of the called party are known."""
+    """At least one jurisdiction and one zone of the called party are known.
+
+    A country alone is no jurisdiction where its subdivisions have law of their own.
+    """
 
     def find(self, facts: CallFacts, zones: tuple[str, ...]) -> Finding:
         """Judge the candidates."""
+        known = facts.states and facts.zones and facts.geography.divided.isdisjoint(facts.states)
         used = (("states", facts.states), ("zones", facts.zones))
-        return Finding(Result.HOLDS if facts.states and facts.zones else Result.FAILS, used)
+        return Finding(Result.HOLDS if known else Result.FAILS, used)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,14 +101,17 @@ class Rulebook:
 
     @cached_property
     def geography(self) -> Geography:
-        """Countries with rows of their own, which a group's rows don't give, and second names."""
+        """What the rows say about places. A group's rows are no law of its members' own."""
         lawful_countries = frozenset(
             rule.country
             for rule in self.rules
             if rule.decides and rule.country != EVERYWHERE and rule.country not in self.groups
         )
+        divided = frozenset(
+            rule.country for rule in self.rules if rule.decides and rule.subdivision
+        )
         washes = frozenset(registry.id for registry in self.registries if registry.wash)
-        return Geography(lawful_countries, self.aliases, washes)
+        return Geography(lawful_countries, self.aliases, washes, divided)
 
     @cached_property
     def _turning_points(self) -> tuple[int, ...]:

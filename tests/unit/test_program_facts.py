@@ -45,6 +45,9 @@ def call(row: dict[str, Any], state: SubjectState = EMPTY, **given: Any) -> Deci
     return decided(request(**given), state, book(row), at, **around)
 
 
+EVERYWHERE = {"country": "*", "subdivision": None, "match": ["address"]}
+
+
 @pytest.mark.parametrize(
     ("states", "zones", "known"),
     [
@@ -56,9 +59,20 @@ def call(row: dict[str, Any], state: SubjectState = EMPTY, **given: Any) -> Deci
 )
 def test_place_is_known(states: tuple[str, ...], zones: tuple[str, ...], known: bool) -> None:
     """Both a jurisdiction and a zone must be known."""
-    everywhere = {"country": "*", "subdivision": None, "match": ["address"]}
-    row = fact("place_known", jurisdiction=everywhere)
+    row = fact("place_known", jurisdiction=EVERYWHERE)
     assert call(row, states=states, zones=zones).allowed is known
+
+
+def test_country_alone_is_no_place_where_its_states_have_law() -> None:
+    """Where a state has rows of its own, knowing the country is not knowing the law."""
+    oklahoma = {"country": "US", "subdivision": "OK", "match": ["address"]}
+    place = fact("place_known", jurisdiction=EVERYWHERE)
+    divided = book(place, rule(id="US-OK-TEST", jurisdiction=oklahoma))
+    assert not decided(request(states=("US",)), EMPTY, divided).allowed
+    assert decided(request(states=("US-TX",)), EMPTY, divided).allowed
+    assert decided(request(states=("GB",)), EMPTY, divided).allowed
+    assert not decided(request(states=("GB", "US")), EMPTY, divided).allowed
+    assert decided(request(states=("US",)), EMPTY, book(place)).allowed
 
 
 def test_protected_numbers() -> None:
