@@ -161,6 +161,14 @@ def test_relationship_of_some_sort() -> None:
     assert not call(subject, related(), subject_matter=None).allowed
 
 
+def test_the_relationship_that_lasts_longest_is_named() -> None:
+    """Of several relationships the trace names the one on which the call may rest longest."""
+    older, newer = related(event_id="older"), related("INQUIRY", event_id="newer", on=TODAY - 5)
+    condition = {"relationship": {"kinds": ["purchase", "inquiry"], "days": 400}}
+    facts = dict(call(condition, merge(older, newer)).outcomes[0].facts)
+    assert (facts["relationship"], facts["kind"]) == ("newer", "INQUIRY")
+
+
 def test_do_not_call_request_ends_a_relationship() -> None:
     """A request to the seller that stands ends it, whenever it was made, until it is removed."""
     assert not call(BOTH_CLOCKS, merge(related(), listing(NOW - 400 * DAY))).allowed
