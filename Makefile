@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format bench faults mutants settings rules wheel clean
+.PHONY: help install demo up test check format bench faults tamper mutants settings rules wheel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,9 @@ faults: $(STAMP) ## RUNS faults under load on three Apache Kafka brokers; the la
 
 mutants: $(STAMP) ## Change every parameter of the rules, one at a time; the last line is JSON
 	$(BIN)/python -m tests.mutation --seed $(SEED)
+
+tamper: $(STAMP) ## RUNS random alterations of a whole ledger, each to be found; last line JSON
+	$(BIN)/python -m tests.fault.tamper --runs $(RUNS) --seed $(SEED)
 
 settings: $(STAMP) ## Write docs/settings.md anew from the code
 	$(BIN)/consent-ledger settings --markdown > docs/settings.md

@@ -30,6 +30,7 @@ class Stand:
     clickhouse_url: str
     project_port: int
     record_port: int
+    serve_port: int
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -43,6 +44,7 @@ class Stand:
             "CONSENT_CLICKHOUSE_URL": self.clickhouse_url,
             "CONSENT_PROJECT_PORT": str(self.project_port),
             "CONSENT_RECORD_PORT": str(self.record_port),
+            "CONSENT_SERVE_PORT": str(self.serve_port),
             "CONSENT_LOG_LEVEL": "warning",
         }
 
@@ -83,8 +85,8 @@ def stand(folder: Path, store: bool = False) -> Iterator[Stand]:
     folder.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(kafka_broker())
-        url = stack.enter_context(_store(folder)) if store else "http://127.0.0.1:1"
-        made = Stand(broker.bootstrap, folder, url, free_port(), free_port())
+        url = stack.enter_context(store_front(folder)) if store else "http://127.0.0.1:1"
+        made = Stand(broker.bootstrap, folder, url, free_port(), free_port(), free_port())
         made.run_cli("keys", "init")
         made.run_cli("topics", "apply")
         yield made
@@ -119,7 +121,8 @@ async def load(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]
 
 
 @contextlib.contextmanager
-def _store(folder: Path) -> Iterator[str]:
+def store_front(folder: Path) -> Iterator[str]:
+    """The embedded ClickHouse front in a process of its own; its address."""
     port = free_port()
     command = [sys.executable, "-m", "projections.embedded_clickhouse"]
     command += ["--data-dir", str(folder / "store"), "--port", str(port)]

@@ -94,9 +94,19 @@ def columns_of_facts(facts: Sequence[bytes], nonce: bytes) -> polars.DataFrame:
 
     `nonce` as for `consent.columns.decode_columns`.
     """
-    envelope = decode_columns(_contract("Fact", 1), facts, nonce).with_columns(
-        fact=polars.Series(facts, dtype=polars.Binary())
-    )
+    return columns_of_envelopes(envelopes_of_facts(facts, nonce), facts, nonce)
+
+
+def envelopes_of_facts(facts: Sequence[bytes], nonce: bytes) -> polars.DataFrame:
+    """The fields of every fact, its payload undecoded; as `columns_of_facts` otherwise."""
+    return decode_columns(_contract("Fact", 1), facts, nonce)
+
+
+def columns_of_envelopes(
+    envelopes: polars.DataFrame, facts: Sequence[bytes], nonce: bytes
+) -> polars.DataFrame:
+    """COLUMNS of facts whose envelopes are read already."""
+    envelope = envelopes.with_columns(fact=polars.Series(facts, dtype=polars.Binary()))
     frames = []
     rows = polars.int_range(polars.len(), dtype=polars.Int64()).alias("row")
     keys = polars.struct("event_name", "event_version", polars.col("unreadable").is_null())

@@ -50,6 +50,7 @@ COMMANDS: dict[str, Entry] = {
     "decide": Entry("decide", "Decide the calls of scenario files; needs no service.", _USE),
     "timeline": Entry("timeline", "Show all that is known of a number, in order.", _USE),
     "rules": Entry("rules", "Show the rulebook, compare two, find errors.", _USE),
+    "verify": Entry("verify", "Prove that nothing was altered or left out.", _USE),
     "topics": Entry("topics", "Create the topics, or compare them with the contracts.", _CARE),
     "keys": Entry("keys", "Make the secret keys.", _CARE),
     "rebuild": Entry("rebuild", "Fold the history back into an empty projection.", _CARE),
