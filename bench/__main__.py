@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import decide, revocation
+from bench import check_http, decide, revocation, verify
 from bench.contestants.task import Task
 from bench.measure import rate_of_contestant, rate_of_worker
 from bench.report import machine, save, show
@@ -32,6 +32,8 @@ def main() -> None:
         "history": lambda folder: _history(folder, options),
         "revocation_ms": lambda folder: _revocation(folder, options),
         "decide": lambda folder: decide.measure(options.seed),
+        "verify": lambda folder: _verify(folder, options),
+        "check_http_ms": lambda folder: _check_http(folder, options),
     }
     rows: list[Row] = []
     for name in options.rows or measured:
@@ -85,6 +87,25 @@ def _revocation(folder: Path, options: argparse.Namespace) -> Row:
     }
 
 
+def _check_http(folder: Path, options: argparse.Namespace) -> Row:
+    with stand(folder) as made:
+        return check_http.measure(made, options.seed)
+
+
+def _verify(folder: Path, options: argparse.Namespace) -> Row:
+    rate = verify.measure(folder, options.records, options.seed)
+    return {
+        "name": "verify",
+        "unit": "facts/s",
+        "ours": round(rate.with_evidence),
+        "peers": {},
+        "ratios": {},
+        "without_evidence": round(rate.without_evidence),
+        "facts": rate.facts,
+        "blocks": rate.blocks,
+    }
+
+
 def _peer(made: Stand, count: int) -> Callable[[str, int, float], float]:
     def measured(name: str, repeats: int, seconds_max: float) -> float:
         rates = []
@@ -129,6 +150,8 @@ def _options() -> argparse.Namespace:
         "history",
         "revocation_ms",
         "decide",
+        "check_http_ms",
+        "verify",
     )
     for row in options.rows:
         if row not in known:

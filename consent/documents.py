@@ -284,6 +284,8 @@ def number_needles(number: str) -> tuple[str, ...]:
 def holds_person(text: str, needles: tuple[str, ...]) -> bool:
     """True if a text holds one of the needles, also where separators stand inside it."""
     lowered = text.lower()
+    if all(len(lowered) < len(needle) for needle in needles):
+        return False
     closed_up = _SEPARATORS.sub("", lowered)
     return any(needle in lowered or needle in closed_up for needle in needles)
 

@@ -141,7 +141,10 @@ class DecisionLog:
         publishing = self._publisher.publish(
             [decision.record for decision in decisions], self._limits.publish_timeout_ms
         )
-        outcomes, journaled = await asyncio.gather(publishing, self._journal_all(decisions))
+        if self._journal is None:
+            outcomes, journaled = await publishing, [True] * len(decisions)
+        else:
+            outcomes, journaled = await asyncio.gather(publishing, self._journal_all(decisions))
         answers = []
         for decision, outcome, on_disk in zip(decisions, outcomes, journaled, strict=True):
             published = isinstance(outcome, Published)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 _UNAVAILABLE = 3
 _BACKLOG = 1_024
 _STOP_TIMEOUT_S = 10
+_COLLECT_AFTER_OBJECTS = 5_000
 
 
 def command() -> None:
@@ -71,9 +73,20 @@ def _told(open_parts: OpenParts) -> OpenParts:
             except Exception:
                 log.critical("serve_not_started", exc_info=True)
                 raise
+            _leave_to_no_collection()
             yield parts
 
     return opened
+
+
+def _leave_to_no_collection() -> None:
+    """Keep what lives as long as the process, the rulebook above all, out of collections.
+
+    Looking through it took 90 ms, in which nothing is answered, every few seconds under load.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER_OBJECTS)
 
 
 class _Server(uvicorn.Server):

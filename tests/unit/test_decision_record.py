@@ -30,6 +30,7 @@ from consent.decision_record import (
     RecordContext,
     Watermark,
     decision_record,
+    fact_text,
     request_of,
     verdict_fields,
 )
@@ -243,3 +244,19 @@ def test_record_from_history_is_enough() -> None:
         decided(request(), STATES["withdrawn"])
     )
     assert NUMBER not in repr(fact)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain", "plain"),
+        (-7, "-7"),
+        (True, "true"),
+        (False, "false"),
+        (None, "null"),
+        (("US-TX", "Zürich"), '["US-TX","Z\\u00fcrich"]'),
+        ({"a": [1.5, None]}, '{"a":[1.5,null]}'),
+    ],
+)
+def test_facts_are_recorded_as_text(value: object, text: str) -> None:
+    assert fact_text(value) == text
