@@ -25,6 +25,7 @@ from consent.tallies import (
 
 RECORD: Final = "CampaignTally"
 MARK: Final = "UNKNOWN"
+_MARK_PART: Final = f"/{MARK}/".encode()
 
 
 class Tally(NamedTuple):
@@ -51,6 +52,11 @@ def tally_key(campaign: CampaignId, period: Period, partition: int) -> bytes:
     """Key of a record of the topic; slashes inside ids are %2F, percent signs %25."""
     seller, name = map(_escaped, campaign)
     return f"{seller}/{name}/{period.kind}/{period.start}/{partition}".encode()
+
+
+def may_be_mark(key: bytes) -> bool:
+    """False for a key that is no mark's, without looking closely."""
+    return _MARK_PART in key
 
 
 @lru_cache(maxsize=1 << 12)

@@ -22,7 +22,7 @@ from consent.intake import Origin, read_batch
 from consent.programs import PROGRAM_TOPIC, Activation, ProgramBook, ProgramQuestion
 from consent.tallies import CampaignId
 from consent.tally_events import SOURCE_TOPIC
-from consent.tally_records import TallyBook
+from consent.tally_records import TallyBook, may_be_mark
 from projections.topic_follower import FollowerConfig, LogIds, TopicFollower
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,8 @@ class SurroundingsBooks:
     """Receives the topics' records. `tally_seen` is told of every tally's record, with its place.
 
     `nonce` is 16 random bytes of this process. A tally that can't be read is passed over: what was
-    known before stays, and its partition's owner writes it again.
+    known before stays, and its partition's owner writes it again. `marks_only`: of tallies only
+    those are kept that say from when campaigns are counted.
     """
 
     def __init__(
@@ -60,10 +61,13 @@ class SurroundingsBooks:
         nonce: bytes,
         known: Sequence[KnownEvent] = (),
         tally_seen: TallySeen = _ignore,
+        *,
+        marks_only: bool = False,
     ) -> None:
         self._nonce = nonce
         self._known = known
         self._tally_seen = tally_seen
+        self._marks_only = marks_only
         self._begun = 0
         self.begin({})
 
@@ -98,8 +102,10 @@ class SurroundingsBooks:
             self._events(target, records)
 
     def _tally(self, partition: int, record: ConsumerRecord) -> None:
+        key = record.key or b""
         try:
-            self.tallies.take(record.key or b"", record.value)
+            if not self._marks_only or may_be_mark(key):
+                self.tallies.take(key, record.value)
         except Unreadable as problem:
             place = {"partition": partition, "offset": record.offset}
             log.error("tally_unreadable", reason=problem.reason, **place)

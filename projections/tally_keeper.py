@@ -107,7 +107,7 @@ class TallyKeeper:
         self._keeping = keeping
         self._metrics = metrics
         config = keeping.surroundings
-        self._books = SurroundingsBooks(config.nonce, keeping.known, self._seen)
+        self._books = SurroundingsBooks(config.nonce, keeping.known, self._seen, marks_only=True)
         self._follower = TopicFollower(config.follower(_TOPICS), self._books)
         self._owned: dict[int, _Owned] = {}
 

@@ -159,8 +159,11 @@ async def test_a_declared_start_begins_the_period(client: httpx.AsyncClient) -> 
         "starts_at": ago(days=2),
     }
     await tell(client, declared)
-    line = await until_outcome(client, "US-FED-ABANDON", "PASS", **asked)
-    assert line["facts"]["live_answered"] == "0"
+    async with asyncio.timeout(60):
+        # The partitions count anew one after the other.
+        while (await rule_of(client, "US-FED-ABANDON", **asked))["facts"]["live_answered"] != "0":
+            await asyncio.sleep(0.1)
+    assert (await rule_of(client, "US-FED-ABANDON", **asked))["outcome"] == "PASS"
 
 
 async def test_a_declared_emergency_is_seen(client: httpx.AsyncClient) -> None:

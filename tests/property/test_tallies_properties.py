@@ -30,6 +30,7 @@ from consent.tally_records import (
     TallyBook,
     decode_tally,
     encode_tally,
+    may_be_mark,
 )
 
 START = int(datetime(2026, 9, 14, 15, tzinfo=UTC).timestamp()) * 1_000_000
@@ -95,6 +96,20 @@ def test_what_events_say_of_a_call_merges_in_any_order(one: Call, two: Call, thr
     left = merge_calls(merge_calls(one, two), three)
     assert left == merge_calls(one, merge_calls(two, three))
     assert merge_calls(left, two) == left
+
+
+@MANY
+@given(calls, calls)
+def test_a_call_is_what_any_of_its_events_says(one: Call, two: Call) -> None:
+    """As early as the earliest, answered or abandoned if one says so; from nothing, as it is."""
+    merged_call = merge_calls(one, two)
+    assert merged_call.at in (one.at, two.at)
+    assert merged_call.at <= one.at and merged_call.at <= two.at
+    assert (merged_call.live, merged_call.abandoned) == (
+        any((one.live, two.live)),
+        any((one.abandoned, two.abandoned)),
+    )
+    assert merge_calls(None, one) == one
 
 
 @MANY
@@ -170,6 +185,15 @@ def test_only_what_is_over_is_forgotten(
     assert all(period.end > now for period in counts.counts)
 
 
+def test_a_call_of_a_forgotten_period_counts_there_anew() -> None:
+    """Nothing of the period before it was forgotten is left."""
+    counts = CampaignCounts(START)
+    counts.take(None, Call(START, True, False))
+    assert len(counts.forget_before(START + 40 * DAY_US)) == 3
+    counts.take(None, Call(START + 1, True, True))
+    assert counts.counts == dict.fromkeys(periods_of(START + 1, START), Counts(1, 1, 1))
+
+
 tallies = st.builds(
     Tally,
     st.just(CAMPAIGN),
@@ -217,6 +241,9 @@ def test_records_give_back_what_was_written(tally: Tally, seller: str, name: str
     assert decode_tally(encode_tally(tally)) == tally
     other = tally._replace(campaign=CampaignId(seller + "/", name))
     assert other.key != tally.key and tally.key.count(b"/") == 4
+    mark = tally._replace(period=Period(MARK, START))
+    assert may_be_mark(mark.key)
+    assert not may_be_mark(tally._replace(campaign=CAMPAIGN).key)
 
 
 def test_an_undeclared_campaign_is_counted_from_its_first_call_anywhere() -> None:
