@@ -101,7 +101,7 @@ def running_ledger(
     **settings: str,
 ) -> Iterator[Ledger]:
     """Topics, keys and workers around a broker and a store; everything ends with the block."""
-    ports = {name: free_port() for name in ("project", "record", "serve")}
+    ports = {name: free_port() for name in ("project", "record", "seal", "serve")}
     given = {
         "DEPLOYMENT": "embedded" if broker.kind == "embedded" else "production",
         "DATA_DIR": str(folder / "data"),
@@ -113,6 +113,7 @@ def running_ledger(
         "BLOCK_BUCKET_MS": "1000",
         "PROJECT_PORT": str(ports["project"]),
         "RECORD_PORT": str(ports["record"]),
+        "SEAL_PORT": str(ports["seal"]),
         "SERVE_PORT": str(ports["serve"]),
         "API_URL": f"http://127.0.0.1:{ports['serve']}",
         "SESSION_TIMEOUT_MS": "6000",
