@@ -8,8 +8,9 @@ not counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat, starmap
 from typing import Any, Final, NamedTuple
 
 import polars
@@ -32,9 +33,10 @@ _ENDING: Final = (
     "greeting_ended_at",
     "agent_connected_at",
 )
+_ENDED: Final = "CallEnded"
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "CallPlaced": _ALWAYS,
-    "CallEnded": (*_ALWAYS, *_ENDING),
+    _ENDED: (*_ALWAYS, *_ENDING),
 }
 _NO_CALLS: Final = frozenset({"TEXT", "RINGLESS_VOICEMAIL"})
 _LIVE: Final = frozenset({"ANSWERED_LIVE", "ABANDONED", "TRANSFERRED", "REFUSED"})
@@ -66,44 +68,41 @@ def calls_of(reading: BatchReading, records: Sequence[RawRecord]) -> Iterator[Ca
 
 def call_of(name: str, event: Mapping[str, Any], effective_at: int, offset: int) -> CallSaid | None:
     """What one event says, from its fields or those of its fact; None if that is not counted."""
-    columns = _COLUMNS.get(name)
-    if columns is None:
+    if name not in _COLUMNS or event["campaign_id"] is None:
         return None
-    return _call(effective_at, offset, tuple(event[column] for column in columns))
+    if event["contact_kind"] in _NO_CALLS:
+        return None
+    live = abandoned = False
+    if name == _ENDED:
+        live, abandoned = _answered(*(event[column] for column in _ENDING))
+    campaign = _campaign(event["test"], event["seller_id"], event["campaign_id"])
+    return CallSaid(offset, campaign, event["call_id"], Call(effective_at, live, abandoned))
 
 
 def _calls_of_group(group: EventGroup, records: Sequence[RawRecord]) -> Iterator[CallSaid]:
     frame = group.frame
-    named = frame.get_column("campaign_id").is_not_null()
-    if not named.any():
+    if not frame.get_column("campaign_id").is_not_null().any():
         return
     symbols = field_symbols(group.record)
-    columns = [
-        _words(frame.get_column(name), symbols.get(name)) for name in _COLUMNS[group.record.name]
-    ]
-    rows = zip(*columns, strict=True)
-    for row, (values, counts) in enumerate(zip(rows, named.to_list(), strict=True)):
-        if counts and row not in group.foreign:
-            offset = records[group.indexes[row]].offset
-            said = _call(group.effective_at[row], offset, values)
-            if said is not None:
-                yield said
+
+    def words(names: Sequence[str]) -> list[list[Any]]:
+        return [_words(frame.get_column(name), symbols.get(name)) for name in names]
+
+    ends: Iterable[tuple[bool, bool]] = repeat((False, False))
+    if group.record.name == _ENDED:
+        ends = starmap(_answered, zip(*words(_ENDING), strict=True))
+    rows = zip(group.effective_at, group.indexes, ends, *words(_ALWAYS), strict=False)
+    foreign = group.foreign
+    for row, (at, index, end, test, seller_id, name, call_id, contact_kind) in enumerate(rows):
+        if name is None or contact_kind in _NO_CALLS or row in foreign:
+            continue
+        campaign = _campaign(test, seller_id, name)
+        yield CallSaid(records[index].offset, campaign, call_id, Call(at, *end))
 
 
 def _words(column: polars.Series, symbols: Sequence[str] | None) -> list[Any]:
     values = column.to_list()
     return values if symbols is None else [symbols[value] for value in values]
-
-
-def _call(at: int, offset: int, values: tuple[Any, ...]) -> CallSaid | None:
-    test, seller_id, campaign_id, call_id, contact_kind, *ending = values
-    if campaign_id is None or contact_kind in _NO_CALLS:
-        return None
-    live = abandoned = False
-    if ending:
-        live, abandoned = _answered(*ending)
-    campaign = _campaign(test, seller_id, campaign_id)
-    return CallSaid(offset, campaign, call_id, Call(at, live, abandoned))
 
 
 @lru_cache(maxsize=1 << 12)
