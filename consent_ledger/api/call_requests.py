@@ -9,7 +9,7 @@ from consent.documents import holds_person, number_needles
 from consent.errors import Rejected
 from consent.places import Stated, candidates, recorded_places
 from consent.state import SubjectState
-from consent_ledger.api.models import CheckRequest
+from consent_ledger.api.models import CallQuestion
 
 _TEXTS: Final = (
     "seller_id",
@@ -39,7 +39,7 @@ _AS_ASKED: Final = (
 
 
 def call_request(
-    request: CheckRequest, number: str, state: SubjectState, profile: str
+    request: CallQuestion, number: str, state: SubjectState, profile: str
 ) -> CallRequest:
     """The request without number and postal code, and with every place that they and facts name."""
     needles = number_needles(number)

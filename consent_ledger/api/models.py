@@ -59,16 +59,14 @@ class EventsAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
     results: list[ItemResult] = []
 
 
-class CheckRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """May this number be called, now, for this purpose and in this way?
+class CallQuestion(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A call for this purpose and in this way, without the number.
 
     `states` (US-TX, GB), `zones` (IANA names) and `postal_code` (US, Canada) are where the person
     is known to be. They add to what the ledger's facts and the number itself name: a call must
-    be allowed in every candidate. `freshness_ms_max` asks for a fresher view than the ledger's
-    own limit. `test` decides on rehearsal events only.
+    be allowed in every candidate. `test` decides on rehearsal events only.
     """
 
-    number: NumberText
     seller_id: Identifier
     purpose: Literal["MARKETING", "INFORMATIONAL", "TRANSACTIONAL", "SURVEY", "DEBT"]
     call_mode: Literal["LIVE", "PRERECORDED", "ARTIFICIAL", "AI_VOICE"]
@@ -92,8 +90,20 @@ class CheckRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omi
     zones: Places = []
     counties: Places = []
     postal_code: PostalCode | None = None
-    freshness_ms_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
     test: bool = False
+
+
+class CheckRequest(CallQuestion, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """May this number be called, now, for this purpose and in this way?
+
+    `states` (US-TX, GB), `zones` (IANA names) and `postal_code` (US, Canada) are where the person
+    is known to be. They add to what the ledger's facts and the number itself name: a call must
+    be allowed in every candidate. `freshness_ms_max` asks for a fresher view than the ledger's
+    own limit. `test` decides on rehearsal events only.
+    """
+
+    number: NumberText
+    freshness_ms_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
     explain: Annotated[
         bool, msgspec.Meta(description="Answer with the trace: each rule, its outcome and facts")
     ] = False

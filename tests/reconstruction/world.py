@@ -1,0 +1,392 @@
+"""A log of any size, made by a seed, and the history of it; with decisions as `serve` makes them.
+
+The history comes from the product's own steps, from records to columns. Decisions are made by the
+projection's own fold of the raw records, at the place in the log where they stand.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+
+from consent.codec import encode
+from consent.contracts import contracts
+from consent.fact_columns import columns_of_facts
+from consent.facts import FactContext, LogPartition, facts_of
+from consent.facts import needed_columns as fact_columns
+from consent.intake import Origin, read_batch
+from consent.partitioning import partition_of
+from projections.clickhouse import Store
+from tests.events import event
+from tests.reconstruction.oracle import Raw
+
+HISTORY_KEY: Final = b"h" * 32
+SUPPRESSION_KEY: Final = b"s" * 32
+PARTITIONS: Final = 4
+BEGIN_MS: Final = 1_793_000_000_000
+DAYS: Final = 30
+DAY_MS: Final = 86_400_000
+NONCE: Final = b"reconstruction-1"
+SELLERS: Final = ("acme", "acme", "globex")
+_BATCH: Final = 20_000
+_HOUSEHOLD: Final = 3
+_US = 1_000
+
+LOG_IDS: Final = {
+    topic: uuid.uuid5(uuid.NAMESPACE_OID, topic).bytes for topic in contracts().keyed_source_topics
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A record in a partition of the log."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp_type: int = 1
+
+
+def number_of(index: int) -> str:
+    """A fictional number: its last digits count, whatever office they are in."""
+    return f"+1{212 + index // 8_000_000}{2_000_000 + index % 8_000_000:07d}"
+
+
+def household(index: int) -> list[int]:
+    """Numbers that may be of one person."""
+    first = index - index % _HOUSEHOLD
+    return [*range(first, first + _HOUSEHOLD)]
+
+
+Decide = Callable[[int, int, "World"], dict[str, Any] | None]
+"""From a number's index and an instant (ms): the fields of a decision's event."""
+
+
+@dataclass
+class World:
+    """A log of `facts` records; raw events are kept of the first `studied` numbers only.
+
+    `decide` is asked in the last day, with probability `decided`, for decisions about these.
+    """
+
+    facts: int
+    numbers: int
+    studied: int
+    seed: int
+    decide: Decide | None = None
+    decided: float = 0.0
+    late_share: float = 0.01
+    raws: dict[int, list[Raw]] = field(default_factory=dict)
+    records: dict[int, list[tuple[str, Published]]] = field(default_factory=dict)
+    decisions: list[str] = field(default_factory=list)
+    late: int = 0
+
+    def __post_init__(self) -> None:
+        self._draw = random.Random(self.seed)
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._sent: list[tuple[int, str, dict[str, Any]]] = []
+        self.raws = {index: [] for index in range(self.studied)}
+        self.records = {index: [] for index in range(self.studied)}
+
+    @property
+    def end_us(self) -> int:
+        """The end of the log's time."""
+        return (BEGIN_MS + DAYS * DAY_MS) * _US
+
+    def build(self, store: Store, told: Callable[[int], None] = lambda done: None) -> None:
+        """Make the log, and the facts of it, in a database that has the ledger's tables."""
+        waiting: dict[tuple[str, int], list[Published]] = {}
+        made = 0
+        for topic, partition, record in self._log():
+            waiting.setdefault((topic, partition), []).append(record)
+            made += 1
+            if made % (_BATCH * 5) == 0:
+                self._insert(store, waiting)
+                told(made)
+        self._insert(store, waiting)
+        told(made)
+
+    def _insert(self, store: Store, waiting: dict[tuple[str, int], list[Published]]) -> None:
+        for (topic, partition), records in waiting.items():
+            for start in range(0, len(records), _BATCH):
+                part = records[start : start + _BATCH]
+                rows = rows_of(topic, partition, part)
+                first = part[0].offset
+                store.insert_arrow("facts", rows, f"{topic}-{partition}-{first}")
+        waiting.clear()
+
+    def _log(self) -> Iterator[tuple[str, int, Published]]:
+        step = DAYS * DAY_MS / self.facts
+        draw = self._draw
+        for place in range(self.facts):
+            at_ms = BEGIN_MS + int(place * step)
+            index = draw.randrange(self.numbers)
+            if self.decide is not None and place * step > (DAYS - 1) * DAY_MS:
+                studied = draw.randrange(self.studied)
+                fields = None
+                if draw.random() < self.decided:
+                    fields = self.decide(studied, at_ms, self)
+                if fields is not None:
+                    self.decisions.append(fields["event_id"])
+                    yield self._placed("DialDecision", fields, studied, at_ms + 1)
+                    continue
+            if draw.random() < 0.3:
+                index = draw.randrange(self.studied)
+            yield self._event(index, at_ms)
+
+    def _event(self, index: int, at_ms: int) -> tuple[str, int, Published]:
+        draw = self._draw
+        luck = draw.random()
+        if luck < 0.003 and self._sent:
+            index, name, fields = draw.choice(self._sent[-200:])
+            if luck < 0.001 and "occurred_at" in fields:
+                # The same id with another content: both count.
+                fields = fields | {"occurred_at": fields["occurred_at"] - draw.randrange(10**6)}
+            return self._placed(name, fields, index, at_ms)
+        if luck < 0.0035:
+            return self._placed("ConsentWithdrawn", None, index, at_ms)
+        name = draw.choices(_NAMES, _WEIGHTS)[0]
+        fields = _TEMPLATES[name] | _MADE[name](draw, at_ms)
+        fields |= self._head(name, index, at_ms)
+        if draw.random() < 0.05 and name != "ErasureExecuted":
+            self._sent.append((index, name, fields))
+            del self._sent[:-400]
+        return self._placed(name, fields, index, at_ms)
+
+    def _head(self, name: str, index: int, at_ms: int) -> dict[str, Any]:
+        draw = self._draw
+        seller = draw.choice(SELLERS)
+        head: dict[str, Any] = {
+            "event_id": str(uuid.UUID(int=draw.getrandbits(128), version=4)),
+            "occurred_at": self._occurred_at(name, at_ms),
+            "seller_id": seller,
+            "number": number_of(index),
+            "salt": draw.randbytes(16),
+            "test": draw.random() < 0.02,
+            "source": {
+                "system": draw.choice(("crm", "web-forms", "dialer")),
+                "channel": "WEB",
+                "actor": "CONSUMER",
+            },
+        }
+        if name in _NAMES_PARTY and index % 7 < 4 and draw.random() < 0.5:
+            party = f"household-{index // _HOUSEHOLD}"
+            if draw.random() < 0.05:
+                party = f"household-{index // _HOUSEHOLD + 1}"
+            evidence = dict(_EVIDENCE) | {"party_reference": party}
+            head["evidence"] = evidence
+        return head
+
+    def _occurred_at(self, name: str, at_ms: int) -> int:
+        draw, at = self._draw, at_ms * _US
+        if draw.random() < self.late_share:
+            self.late += 1
+            return at - draw.randrange(60 * 10**6, 10 * DAY_MS * _US)
+        luck = draw.random()
+        if luck < 0.003:
+            return at + draw.randrange(1, 5 * 60 * 10**6)
+        if luck < 0.004 and name in ("ConsentGranted", "ConsentWithdrawn", "DncAdded"):
+            return at + draw.randrange(6 * 60 * 10**6, DAY_MS * _US)
+        if luck < 0.0045 and name in ("ConsentGranted", "ConsentWithdrawn", "DncAdded"):
+            return draw.randrange(10**9)
+        return at - draw.randrange(2 * 10**6)
+
+    def _placed(
+        self, name: str, fields: dict[str, Any] | None, index: int, at_ms: int
+    ) -> tuple[str, int, Published]:
+        record = contracts().record(name)
+        topic, number = record.topic, number_of(index)
+        key = number.encode()
+        partition = partition_of(key, PARTITIONS)
+        offset = self._offsets.get((topic, partition), 0)
+        self._offsets[topic, partition] = offset + 1
+        value = encode(name, fields) if fields is not None else encode_broken(record.schema_id)
+        published = Published(offset, at_ms, key, value)
+        if index < self.studied:
+            at = at_ms * _US
+            odd = fields is not None and not (
+                946_684_800_000_000 <= fields["occurred_at"] <= at + 5 * 60 * 10**6
+            )
+            counts = not (odd and name == "ConsentGranted")
+            place = (topic, partition, offset, LOG_IDS[topic])
+            self.raws[index].append(Raw(name, fields, at, *place, counts))
+            self.records[index].append((topic, published))
+        return topic, partition, published
+
+
+def encode_broken(schema_id: int) -> bytes:
+    """A value of which only the kind can be read."""
+    return b"\x00" + schema_id.to_bytes(4, "big") + b"\xff\xff"
+
+
+def rows_of(topic: str, partition: int, records: Sequence[Published]) -> pa.Table:
+    """Rows of the table `facts` for records of one partition."""
+    times = [record.timestamp * 1_000 for record in records]
+    origin = Origin(topic, partition, PARTITIONS)
+    reading = read_batch(records, origin, NONCE, fact_columns, times)
+    context = FactContext(LogPartition(LOG_IDS[topic], topic, partition), HISTORY_KEY)
+    made = facts_of(records, times, reading, context)
+    return columns_of_facts(made.facts, NONCE).to_arrow()
+
+
+Made = Callable[[random.Random, int], dict[str, Any]]
+
+
+def _granted(draw: random.Random, at_ms: int) -> dict[str, Any]:
+    at = at_ms * _US
+    return {
+        "consent_kind": draw.choice(("PEWC", "PEWC", "EXPRESS", "IMPLIED")),
+        "change": "GIVEN",
+        "purposes": draw.choice((["MARKETING"], ["MARKETING", "SURVEY"])),
+        "modes": draw.choice((["LIVE"], ["LIVE", "AI_VOICE"], ["PRERECORDED"])),
+        "subject_matters": draw.choice(([], [], ["loans"], ["cards", "loans"])),
+        "expires_at": draw.choice((None, None, at + 5 * DAY_MS * _US)),
+        "signed_at": draw.choice((None, at - 5_000_000)),
+        "validity": None,
+        "party": draw.choice(("CONSUMER", "UNKNOWN")),
+        "seller_named": draw.random() < 0.5,
+        "evidence": draw.choice((None, _SIGNED)),
+    }
+
+
+def _withdrawn(draw: random.Random, _at_ms: int) -> dict[str, Any]:
+    return {
+        "purposes": draw.choice(([], [], ["MARKETING"])),
+        "modes": draw.choice(([], ["LIVE"])),
+        "subject_matters": draw.choice(([], ["loans"])),
+        "all_sellers": draw.random() < 0.1,
+    }
+
+
+def _refused(draw: random.Random, _at_ms: int) -> dict[str, Any]:
+    return {
+        "subject_matter": draw.choice((None, "loans")),
+        "objection": draw.random() < 0.3,
+    }
+
+
+def _listed(draw: random.Random, at_ms: int) -> dict[str, Any]:
+    kind = draw.choice(("INTERNAL", "INTERNAL", "NATIONAL"))
+    return {
+        "list_kind": kind,
+        "list_id": "internal" if kind == "INTERNAL" else "us_national_dnc",
+        "all_sellers": False,
+        "whole_party": draw.random() < 0.2,
+        "requested_at": draw.choice((None, at_ms * _US - 10**9)),
+        "listed_on": draw.choice((None, at_ms // DAY_MS)),
+    }
+
+
+def _unlisted(draw: random.Random, at_ms: int) -> dict[str, Any]:
+    listed = _listed(draw, at_ms)
+    return {name: listed[name] for name in ("list_kind", "list_id", "all_sellers")}
+
+
+def _related(draw: random.Random, at_ms: int) -> dict[str, Any]:
+    return {
+        "relationship_kind": draw.choice(("PURCHASE", "INQUIRY", "CONTRACT")),
+        "relationship_id": draw.choice((None, "r-1")),
+        "on": at_ms // DAY_MS - draw.randrange(60),
+        "status": draw.choice(("ACTIVE", "ENDED")),
+        "ended_on": None,
+        "related_subject_matters": [],
+        "affiliate_expected": False,
+        "call_from_at": None,
+        "call_until_at": None,
+    }
+
+
+def _attributes(draw: random.Random, _at_ms: int) -> dict[str, Any]:
+    return dict.fromkeys(_ATTRIBUTES) | {
+        "place_source": draw.choice(("ADDRESS", "UNKNOWN")),
+        "line_type": draw.choice((None, "MOBILE", "LANDLINE")),
+        "party": draw.choice((None, "CONSUMER", "BUSINESS")),
+        "states": draw.choice((None, ["US-TX"], ["US-FL", "US-NY"])),
+        "zones": draw.choice((None, ["America/Chicago"])),
+    }
+
+
+def _checked(draw: random.Random, at_ms: int) -> dict[str, Any]:
+    return {
+        "answer": draw.choice(("NO", "NO", "YES", "NO_DATA")),
+        "query_date": at_ms // DAY_MS - draw.randrange(40),
+    }
+
+
+def _placed(draw: random.Random, _at_ms: int) -> dict[str, Any]:
+    return {
+        "call_id": f"call {draw.getrandbits(40):x}",
+        "permit_id": None,
+        "subject_matter": draw.choice((None, "loans", "loans", "loans")),
+        "purpose": "MARKETING",
+        "call_mode": draw.choice(("LIVE", "AI_VOICE")),
+        "dial_mode": draw.choice(("MANUAL", "PREDICTIVE")),
+        "contact_kind": "CALL",
+        "shipment_id": None,
+    }
+
+
+def _ended(draw: random.Random, _at_ms: int) -> dict[str, Any]:
+    outcome = draw.choice(("ANSWERED_LIVE", "NO_ANSWER", "ABANDONED", "REFUSED", "MACHINE"))
+    return {
+        "subject_matter": draw.choice((None, "loans")),
+        "outcome": outcome,
+        "abandoned": outcome == "ABANDONED",
+        "answered_live": outcome == "ANSWERED_LIVE",
+        "refused": outcome == "REFUSED",
+        "opted_out": draw.random() < 0.1,
+        "opted_out_at": None,
+        "purposes": [],
+        "modes": [],
+        "opt_out_all_sellers": False,
+        "opt_out_whole_party": False,
+    }
+
+
+def _erased(draw: random.Random, at_ms: int) -> dict[str, Any]:
+    return {"cutoff_at": at_ms * _US - draw.randrange(10**9), "cutoffs": []}
+
+
+_MADE: Final[dict[str, Made]] = {
+    "ConsentGranted": _granted,
+    "ConsentWithdrawn": _withdrawn,
+    "ConsentRefused": _refused,
+    "DncAdded": _listed,
+    "DncRemoved": _unlisted,
+    "RelationshipRecorded": _related,
+    "NumberAttributesRecorded": _attributes,
+    "ReassignmentChecked": _checked,
+    "CallPlaced": _placed,
+    "CallEnded": _ended,
+    "ErasureExecuted": _erased,
+}
+_NAMES: Final = tuple(_MADE)
+_WEIGHTS: Final = (16, 6, 3, 4, 2, 6, 6, 3, 30, 23, 1)
+_NAMES_PARTY: Final = ("ConsentGranted", "RelationshipRecorded", "DncAdded")
+_TEMPLATES: Final = {name: event(name) for name in _NAMES}
+
+
+def _nulls(record: str) -> dict[str, Any]:
+    schema: Any = next(
+        one for one in contracts().record(record).schema["fields"] if one["name"] == "evidence"
+    )
+    fields: list[Any] = schema["type"][1]["fields"]
+    return {one["name"]: one.get("default") for one in fields}
+
+
+_EVIDENCE: Final = _nulls("ConsentGranted")
+_SIGNED: Final = _EVIDENCE | {"signature": "on file", "wording": "I agree to be called"}
+_ATTRIBUTES: Final = tuple(
+    name
+    for name, value in _TEMPLATES["NumberAttributesRecorded"].items()
+    if name
+    not in ("event_id", "occurred_at", "seller_id", "source", "test", "number", "salt", "evidence")
+    and value is None
+)
