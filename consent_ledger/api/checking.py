@@ -18,7 +18,7 @@ import structlog
 
 from consent.contracts import contracts
 from consent.decision import Decision, decide, unavailable
-from consent.decision_record import RecordContext, decision_record, fact_text
+from consent.decision_record import RecordContext, decision_record
 from consent.errors import Rejected
 from consent.instants import instant_text
 from consent.numbers import canonical_number
@@ -27,8 +27,8 @@ from consent.places import area_table_digest
 from consent.privacy import SALT_BYTES
 from consent.reasons import PARTY_TOO_LARGE, VIEW_STALE, VIEW_UNLOADED
 from consent.rulebook import Rulebook
-from consent.shown_facts import shown_facts
 from consent_ledger.adapters.publisher import outgoing
+from consent_ledger.api.answer_parts import next_allowed_text, trace_of
 from consent_ledger.api.authentication import Principal
 from consent_ledger.api.call_requests import call_request
 from consent_ledger.api.linked_numbers import LinkedNumbers, linked_numbers, watermark_of
@@ -39,7 +39,6 @@ from consent_ledger.api.models import (
     CheckRequest,
     Freshness,
     Reason,
-    RuleTrace,
 )
 from consent_ledger.api.problems import field_error
 from consent_ledger.api.surrounding import CallSurroundings
@@ -199,7 +198,7 @@ class CallChecker:
             reasons=reasons,
             rule=None if decision.rule is None else decision.rule.name,
             obligations=[Reason(code, texts.text(code)) for code in decision.obligations],
-            next_allowed=_next_allowed(decision),
+            next_allowed=next_allowed_text(decision),
             decision_id=one.pending.event_id,
             decided_at=instant_text(decision.at),
             freshness=Freshness(true_at, view.age_ms),
@@ -207,7 +206,7 @@ class CallChecker:
             request_id=one.request.request_id,
             states=list(decision.request.states),
             zones=list(decision.request.zones),
-            trace=_trace(decision) if one.request.explain else None,
+            trace=trace_of(decision) if one.request.explain else None,
         )
 
 
@@ -247,25 +246,3 @@ def _unrecorded(decision: Decision) -> Decision:
         obligations=(),
         next_allowed=None,
     )
-
-
-def _next_allowed(decision: Decision) -> str | None:
-    following = decision.next_allowed
-    if following is None:
-        return None
-    return following.when if following.at is None else instant_text(following.at)
-
-
-def _trace(decision: Decision) -> list[RuleTrace]:
-    return [
-        RuleTrace(
-            rule=line.rule.name,
-            title=line.rule.title,
-            outcome=line.outcome,
-            reason=line.reason or "",
-            exemption=line.exemption or "",
-            facts={name: fact_text(value) for name, value in shown_facts(line.facts).items()},
-            citation=list(line.rule.citation),
-        )
-        for line in decision.outcomes
-    ]
