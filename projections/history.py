@@ -57,6 +57,7 @@ class HistorySettings:
     tail_check_ms: int = 100
     waiting_blocks_max: int = 2
     log_id_check_ms: int = 30_000
+    erasure_sweep_ms: int = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class HistoryWriter:
         self._failed: asyncio.Future[None] | None = None
         self._log_ids: dict[str, bytes] = {}
         self._preparing = threading.Event()
+        self._stopping = threading.Event()
 
     async def start(self) -> None:
         """Connect, and freeze the cutter's limits or learn them. Waits for store and brokers."""
@@ -157,6 +159,7 @@ class HistoryWriter:
 
     async def stop(self) -> None:
         """Give everything up; blocks that a thread has begun are finished first, unannounced."""
+        self._stopping.set()
         await self.revoked()
         await self._settled()
         self._sealer.close()
@@ -211,6 +214,7 @@ class HistoryWriter:
         watches = [
             asyncio.create_task(self._close_tails()),
             asyncio.create_task(self._watch_logs()),
+            asyncio.create_task(self._sweep_erased()),
         ]
         try:
             done, _ = await asyncio.wait(
@@ -232,6 +236,20 @@ class HistoryWriter:
         while True:
             await asyncio.sleep(self._settings.log_id_check_ms / 1000)
             await self._check_log_ids()
+
+    async def _sweep_erased(self) -> None:
+        """Delete what a killed or paused worker wrote of erased people after their erasure."""
+        erasures = self._store.erasures
+        while True:
+            found = await self._sealer.in_thread(
+                lambda: self._sealer.persist(
+                    "sweep", lambda: erasures.purge(erasures.strays()), self._stopping
+                )
+            )
+            if found:
+                self._metrics.alarm("evidence_of_erased")
+                log.error("evidence_of_erased", rows=found)
+            await asyncio.sleep(self._settings.erasure_sweep_ms / 1000)
 
     async def _resume(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Resumed]:
         links = self._links

@@ -100,6 +100,11 @@ class HistoryProducer:
         key = f"{origin.topic}/{origin.partition}".encode()
         await self.send(BLOCKS_TOPIC, key, encode("BlockSealed", block.header(origin)))
 
+    async def seal_entry(self, entry: Mapping[str, Any]) -> None:
+        """Produce an entry that is no block, for the proof log, and wait until it is safe."""
+        key = str(entry["entry_kind"]).lower().encode()
+        await self.send(BLOCKS_TOPIC, key, encode("LogEntry", entry))
+
     async def bury(self, letters: Iterable[tuple[bytes | None, bytes]]) -> None:
         """Produce dead letters, one after the other, and wait until they are safe."""
         for key, value in letters:

@@ -15,6 +15,7 @@ import polars
 import pyarrow
 
 from consent.blocks import Block
+from consent.certificates import ExecutedPlace, certificate_of, entry_of
 from consent.codec import encode
 from consent.contracts import RecordContract
 from consent.fact_columns import NO_SUBJECT, columns_of_facts
@@ -94,6 +95,7 @@ _RULEBOOK_ACTIVATIONS: Final = {
 _ERASURES: Final = {
     **_EVENT,
     "subject": polars.Binary(),
+    "suppression_token": polars.Binary(),
     "request_id": polars.String(),
     "cutoff_at": _TIME,
     "erased_log_id": polars.Binary(),
@@ -141,12 +143,23 @@ class TableRows:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutedErasure:
+    """An ErasureExecuted of a block: whom it is about, and the entry that seals its certificate."""
+
+    offset: int
+    recorded_at: int
+    subject: bytes
+    number: str = field(repr=False)
+    entry: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class BlockRows:
     """Everything that a block writes.
 
     `evidence_subjects` has the subject of each evidence row; `side` holds tables that few blocks
     have; `letters` are the framed DeadLetter records with their keys; `sum` is what the block's
-    header says of the facts.
+    header says of the facts; `erasures` are the executed ones, rehearsals left out.
     """
 
     evidence: TableRows
@@ -155,6 +168,12 @@ class BlockRows:
     side: tuple[TableRows, ...]
     letters: tuple[tuple[bytes | None, bytes], ...] = field(repr=False)
     sum: Sum
+    erasures: tuple[ExecutedErasure, ...] = ()
+
+    @property
+    def entries(self) -> list[Mapping[str, Any]]:
+        """Entries of the proof log beside the block's own."""
+        return [one.entry for one in self.erasures]
 
 
 def rows_of(work: BlockWork, keys: Keys, nonce: bytes) -> BlockRows:
@@ -185,9 +204,10 @@ def rows_of(work: BlockWork, keys: Keys, nonce: bytes) -> BlockRows:
         evidence=_table("evidence", evidence.offset, values, _EVIDENCE),
         evidence_subjects=subjects,
         facts=TableRows("facts", offsets, columns.to_arrow()),
-        side=(*_letter_rows(letters), *_side_tables(work, reading, keys.history)),
+        side=(*_letter_rows(letters), *_side_tables(work, reading, keys)),
         letters=tuple((letter.key, encode("DeadLetter", letter.fields)) for letter in letters),
         sum=Sum.of(made.facts),
+        erasures=tuple(_executed(work, reading, keys.history)),
     )
 
 
@@ -275,14 +295,14 @@ def _letter_rows(letters: Sequence[_Letter]) -> Iterable[TableRows]:
     yield _table("dead_letters", values["offset"], values, _DEAD_LETTERS)
 
 
-def _side_tables(work: BlockWork, reading: BatchReading, history_key: bytes) -> Iterable[TableRows]:
+def _side_tables(work: BlockWork, reading: BatchReading, keys: Keys) -> Iterable[TableRows]:
     for group in reading.groups:
         if group.record.name == "RegistryVersionPublished":
             yield _event_rows("registry_versions", work, group, _REGISTRY_VERSIONS)
         elif group.record.name == "RulebookActivated":
             yield _event_rows("rulebook_activations", work, group, _RULEBOOK_ACTIVATIONS)
         elif group.record.name == "ErasureExecuted":
-            yield _erasures(work, group, history_key)
+            yield _erasures(work, group, keys)
 
 
 def _event_rows(
@@ -308,13 +328,18 @@ def _symbols(record: RecordContract, name: str) -> Sequence[str]:
     return list(field_type["symbols"])
 
 
-def _erasures(work: BlockWork, group: EventGroup, history_key: bytes) -> TableRows:
-    """A row per cut-off of every event."""
-    frame = group.frame.select("event_id", "number", "request_id", "cutoff_at", "cutoffs")
-    subjects = subject_tokens(history_key, frame.get_column("number").to_list())
+def _erasures(work: BlockWork, group: EventGroup, keys: Keys) -> TableRows:
+    """A row per cut-off of every event that is no rehearsal."""
+    names = ("event_id", "number", "request_id", "cutoff_at", "cutoffs", "test")
+    frame = group.frame.select(*names)
+    numbers = frame.get_column("number").to_list()
+    subjects = subject_tokens(keys.history, numbers)
+    suppressed = subject_tokens(keys.suppression, numbers)
     values: dict[str, list[Any]] = {column: [] for column in _ERASURES}
     for row, index in enumerate(group.indexes):
         event = frame.row(row, named=True)
+        if event["test"]:
+            continue
         for cutoff in event["cutoffs"]:
             entry = {
                 "log_id": work.origin.log_id,
@@ -324,6 +349,7 @@ def _erasures(work: BlockWork, group: EventGroup, history_key: bytes) -> TableRo
                 "recorded_at": group.recorded_at[row],
                 "event_id": event["event_id"],
                 "subject": subjects[row],
+                "suppression_token": suppressed[row],
                 "request_id": event["request_id"],
                 "cutoff_at": event["cutoff_at"],
                 "erased_log_id": cutoff["log_id"],
@@ -334,3 +360,24 @@ def _erasures(work: BlockWork, group: EventGroup, history_key: bytes) -> TableRo
             for column, value in entry.items():
                 values[column].append(value)
     return _table("erasures", values["offset"], values, _ERASURES)
+
+
+def _executed(
+    work: BlockWork, reading: BatchReading, history_key: bytes
+) -> Iterable[ExecutedErasure]:
+    for group in reading.groups:
+        if group.record.name != "ErasureExecuted":
+            continue
+        subjects = subject_tokens(history_key, group.frame.get_column("number").to_list())
+        for row, index in enumerate(group.indexes):
+            event = group.frame.row(row, named=True)
+            if event["test"]:
+                continue
+            offset, recorded_at = work.records[index].offset, group.recorded_at[row]
+            origin = work.origin
+            place = ExecutedPlace(
+                origin.log_id, origin.topic, origin.partition, offset, recorded_at
+            )
+            certificate = certificate_of(event, place, subjects[row])
+            entry = entry_of(certificate, recorded_at)
+            yield ExecutedErasure(offset, recorded_at, subjects[row], event["number"], entry)

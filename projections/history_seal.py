@@ -23,16 +23,17 @@ from consent.contracts import contracts
 from consent.errors import Retryable
 from consent.privacy import Keys
 from projections.history_blocks import SealedBlock, sealed_block
+from projections.history_erasure import EvidenceGate
 from projections.history_log import HistoryProducer
 from projections.history_metrics import HistoryMetrics
 from projections.history_partition import ResumePoint
 from projections.history_rows import BlockRows, BlockWork, TableRows, rows_of
-from projections.history_store import HistoryStore, subjects_erased
+from projections.history_store import HistoryStore
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Step = Literal["rows", "evidence", "side", "facts", "verified", "block", "announced"]
+Step = Literal["rows", "side", "evidence", "facts", "verified", "erased", "block", "announced"]
 StepDone = Callable[[Step, BlockWork], None]
 
 
@@ -82,6 +83,7 @@ class Sealer:
         self._keys = keys
         self._settings = settings
         self._metrics = observers.metrics
+        self._gate = EvidenceGate(store.erasures, keys, observers.metrics.alarm)
         self._step_done = observers.step_done
         self._nonce = os.urandom(16)
         self._threads = ThreadPoolExecutor(settings.threads_max, thread_name_prefix="seal")
@@ -104,6 +106,9 @@ class Sealer:
         )
         if work.origin.topic not in contracts().keyed_source_topics:
             await self._producer.bury(rows.letters)
+        for entry in rows.entries:
+            # The sealer finds what is kept in the store: this is only sooner.
+            await self._producer.seal_entry(entry)
         await self.announce(work, sealed)
         self._metrics.sealed(work.origin.topic, work.block.records, perf_counter() - started)
         return sealed
@@ -143,29 +148,35 @@ class Sealer:
         gone: threading.Event,
     ) -> tuple[BlockRows, SealedBlock]:
         origin, block, store = work.origin, work.block, self._store
-        rows = rows_of(work, self._keys, self._nonce)
+        made = rows_of(work, self._keys, self._nonce)
         self._step_done("rows", work)
-
-        def evidence() -> TableRows:
-            erased = store.erased(origin, block)
-            offsets = subjects_erased(rows.evidence, rows.evidence_subjects, erased)
-            return rows.evidence.without(offsets)
 
         def insert(table: TableRows, present: frozenset[int] | set[int]) -> None:
             kept = table.without(present)
             self.persist(table.table, lambda: store.insert(origin, block, kept), gone)
 
-        kept = self.persist("erasures", evidence, gone)
-        insert(kept, resume.offsets.get("evidence", frozenset()))
-        self._step_done("evidence", work)
-        for table in rows.side:
+        def evidence() -> TableRows:
+            return self._gate.evidence(origin, rows)
+
+        rows = self.persist("holds", lambda: self._gate.effective(made), gone)
+        side = self.persist("letters", lambda: self._gate.side(origin, rows), gone)
+        for table in side:
+            # Erasures are known before evidence is written, so that no worker passes them by.
             insert(table, resume.offsets.get(table.table, frozenset()))
         self._step_done("side", work)
+        stored = resume.offsets.get("evidence", frozenset())
+        kept = self.persist("erasures", evidence, gone)
+        insert(kept, stored)
+        self._step_done("evidence", work)
         insert(rows.facts, set(resume.recorded_at))
         self._step_done("facts", work)
         expected = {"facts": lambda: rows.facts, "evidence": evidence}
         self.persist("verify", lambda: store.verify(origin, block, expected), gone)
         self._step_done("verified", work)
+        written = stored.intersection(rows.evidence.offsets) | set(kept.offsets)
+        self.persist("erase", lambda: self._gate.clean(rows, written, evidence()), gone)
+        self.persist("certificates", lambda: store.keep_entries(rows.entries), gone)
+        self._step_done("erased", work)
         sealed = sealed_block(block, rows.sum, previous, self._settings.cutter_version)
         may_exist = block.offset_first < resume.sealed_below
         self.persist("block", lambda: store.blocks.seal(origin, sealed, may_exist), gone)

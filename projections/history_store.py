@@ -8,16 +8,16 @@ a part or a token. Waits for nothing: a store that is away surfaces as StoreUnav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from consent.blocks import Block
-from consent.fact_columns import NO_SUBJECT
 from consent.facts import LogPartition
 from projections.clickhouse import Store
+from projections.erasures import Erasures
 from projections.history_blocks import Blocks, Range, SealedBlock, place, token, where, within
 from projections.history_errors import BlockContradicts, RowsDoubled, RowsMissing
 from projections.history_rows import TableRows
@@ -65,6 +65,7 @@ class HistoryStore:
 
     def __init__(self, store: Store, alarm: Callable[[str], None] = unnoticed) -> None:
         self.blocks = Blocks(store)
+        self.erasures = Erasures(store)
         self._store = store
         self._alarm = alarm
 
@@ -100,16 +101,6 @@ class HistoryStore:
             f"WHERE {where(origin)} AND offset = {offset} LIMIT 1"
         )
         return (bytes.fromhex(rows[0][0]), int(rows[0][1])) if rows else None
-
-    def erased(self, origin: LogPartition, block: Block) -> dict[bytes, int]:
-        """Subjects whose evidence must not be written any more, with their last erased offset."""
-        rows = self._store.query_rows(
-            "SELECT hex(subject), max(erased_offset_last) FROM erasures "  # noqa: S608
-            f"WHERE erased_log_id = unhex('{origin.log_id.hex()}') "
-            f"AND erased_partition = {origin.partition} "
-            f"AND erased_offset_last >= {block.offset_first} GROUP BY subject"
-        )
-        return {bytes.fromhex(subject): int(offset_last) for subject, offset_last in rows}
 
     def insert(self, origin: LogPartition, block: Block, rows: TableRows) -> None:
         """Write the rows of a block into one table; nothing if there are none."""
@@ -187,8 +178,17 @@ class HistoryStore:
         }
 
     def keep_entry(self, entry: Mapping[str, Any]) -> None:
-        """Keep a LogEntry, because its topic forgets."""
-        keep_entry(self._store, entry)
+        """Keep a LogEntry, because its topic forgets; once, however often this is called."""
+        kept = self._store.query_rows(
+            "SELECT count() FROM log_entries WHERE entry_id = {id:UUID}", {"id": entry["entry_id"]}
+        )
+        if not kept[0][0]:
+            keep_entry(self._store, entry)
+
+    def keep_entries(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Keep several."""
+        for entry in entries:
+            self.keep_entry(entry)
 
     def _whole(self, origin: LogPartition, sealed: SealedBlock) -> bool:
         found, distinct = self._counts(origin, sealed, ("facts",))["facts"]
@@ -223,17 +223,4 @@ def _log_missing(origin: LogPartition, block: Block, rows: TableRows) -> None:
         offset_first=block.offset_first,
         offset_last=block.offset_last,
         missing=len(rows.offsets),
-    )
-
-
-def subjects_erased(
-    rows: TableRows, subjects: Sequence[bytes], erased: Mapping[bytes, int]
-) -> frozenset[int]:
-    """Offsets of the evidence rows that fall under an erasure."""
-    if not erased:
-        return frozenset()
-    return frozenset(
-        offset
-        for offset, subject in zip(rows.offsets, subjects, strict=True)
-        if subject != NO_SUBJECT and offset <= erased.get(subject, -1)
     )

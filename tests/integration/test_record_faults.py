@@ -15,7 +15,7 @@ from tests.record_stand import Stand, stand
 from tests.stores import RunningFront, start_front
 
 TOPIC = "consent-events"
-STEPS = ("rows", "evidence", "side", "facts", "verified", "block", "announced")
+STEPS = ("rows", "side", "evidence", "facts", "verified", "erased", "block", "announced")
 SMALL_BLOCKS = {"records_max": 40}
 
 
