@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from consent.call import CallRequest, Surroundings
 from consent.decision import Decision, decide, unavailable
@@ -111,7 +111,7 @@ class ViewedLater:
 class ReplayedDecision:
     """A recorded decision made again, from how many facts, and the record itself."""
 
-    record: Mapping[str, object]
+    record: Mapping[str, Any]
     fact: KnownFact
     facts: int
     result: Replay
