@@ -62,7 +62,7 @@ def compare(
     draw = random.Random(f"cases/{seed}")
     for case in range(cases):
         index = draw.randrange(world.studied)
-        moment = _moment(draw, world, index)
+        moment = moment_near(draw, world, index)
         asked = _question(draw) if case % 2 else None
         found = made.at_moment(number_of(index), moment, asked)
         outcome.cases += 1
@@ -118,7 +118,7 @@ def replay_all(world: World, made: Reconstructor, told: Told, outcome: Outcome) 
         told("decisions", done + 1, len(world.decisions))
 
 
-def _moment(draw: random.Random, world: World, index: int) -> Moment:
+def moment_near(draw: random.Random, world: World, index: int) -> Moment:
     """Any two times, often those of an event of the number, to the microsecond."""
     times = [at for raw in world.raws[index] for at in (raw.recorded_at, raw.at())]
     any_time = [draw.randrange(world.end_us - 30 * 86_400_000_000, world.end_us) for _ in "ab"]

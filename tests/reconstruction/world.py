@@ -104,7 +104,7 @@ class World:
         """Make the log, and the facts of it, in a database that has the ledger's tables."""
         waiting: dict[tuple[str, int], list[Published]] = {}
         made = 0
-        for topic, partition, record in self._log():
+        for topic, partition, record in self.log():
             waiting.setdefault((topic, partition), []).append(record)
             made += 1
             if made % (_BATCH * 5) == 0:
@@ -122,7 +122,8 @@ class World:
                 store.insert_arrow("facts", rows, f"{topic}-{partition}-{first}")
         waiting.clear()
 
-    def _log(self) -> Iterator[tuple[str, int, Published]]:
+    def log(self) -> Iterator[tuple[str, int, Published]]:
+        """Topic, partition and record of everything, in the order of the log; only once."""
         step = DAYS * DAY_MS / self.facts
         draw = self._draw
         for place in range(self.facts):
@@ -221,19 +222,42 @@ class World:
         return topic, partition, published
 
 
+def facts_by_number(world: World) -> dict[int, list[bytes]]:
+    """Facts of the studied numbers, made in memory; the world must not have been built yet."""
+    places: dict[tuple[str, int], list[Published]] = {}
+    for topic, partition, record in world.log():
+        places.setdefault((topic, partition), []).append(record)
+    owners = {
+        (raw.topic, raw.partition, raw.offset): index
+        for index, raws in world.raws.items()
+        for raw in raws
+    }
+    found: dict[int, list[bytes]] = {index: [] for index in world.raws}
+    for (topic, partition), records in places.items():
+        for record, fact in zip(records, facts_in(topic, partition, records), strict=True):
+            index = owners.get((topic, partition, record.offset))
+            if index is not None:
+                found[index].append(fact)
+    return found
+
+
 def encode_broken(schema_id: int) -> bytes:
     """A value of which only the kind can be read."""
     return b"\x00" + schema_id.to_bytes(4, "big") + b"\xff\xff"
 
 
-def rows_of(topic: str, partition: int, records: Sequence[Published]) -> pa.Table:
-    """Rows of the table `facts` for records of one partition."""
+def facts_in(topic: str, partition: int, records: Sequence[Published]) -> list[bytes]:
+    """Facts of records of one partition, in order."""
     times = [record.timestamp * 1_000 for record in records]
     origin = Origin(topic, partition, PARTITIONS)
     reading = read_batch(records, origin, NONCE, fact_columns, times)
     context = FactContext(LogPartition(LOG_IDS[topic], topic, partition), HISTORY_KEY)
-    made = facts_of(records, times, reading, context)
-    return columns_of_facts(made.facts, NONCE).to_arrow()
+    return facts_of(records, times, reading, context).facts
+
+
+def rows_of(topic: str, partition: int, records: Sequence[Published]) -> pa.Table:
+    """Rows of the table `facts` for records of one partition."""
+    return columns_of_facts(facts_in(topic, partition, records), NONCE).to_arrow()
 
 
 Made = Callable[[random.Random, int], dict[str, Any]]
