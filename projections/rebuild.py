@@ -5,9 +5,9 @@ folds those with the very functions that the projection uses, so that the states
 writes the suppression topic only, and readers merge that with whatever is there: doing it twice,
 or while somebody reads, is harmless.
 
-What it can't bring back is said in the report: facts whose person was erased (their number is
-gone, which is the purpose), and opt-outs that could not be read, whose number is nowhere else and
-whose original has expired.
+Of erased people it needs no number: `erasures` has the key of their states. What it can't bring
+back is said in the report: facts of which nothing tells whose they are, and opt-outs that could not
+be read, whose number is nowhere else and whose original has expired.
 """
 
 from __future__ import annotations
@@ -79,11 +79,12 @@ async def rebuild(replay: HistoryReplay, config: RebuildConfig) -> RebuildReport
     if not partitions:
         return report
     strays: States = {}
+    keys = (await asyncio.to_thread(replay.stand_ins, config.partitions)).keys
     async with _producer(config) as producer:
         for partition in partitions:
             folding = _Folding(partition, config, report)
             await asyncio.to_thread(folding.take_all, replay)
-            await _produce(producer, folding.states, config)
+            await _produce(producer, folding.states, config, keys)
             report.numbers += len(folding.states)
             _add(strays, folding.strays)
             log.info("partition_rebuilt", partition=partition, numbers=len(folding.states))
@@ -92,7 +93,7 @@ async def rebuild(replay: HistoryReplay, config: RebuildConfig) -> RebuildReport
             await asyncio.to_thread(folding.take_all, replay)
             own = {number: body for number, body in folding.states.items() if number in strays}
             _add(own, {n: b for n, b in strays.items() if _home(n, config) == home})
-            await _produce(producer, own, config, again=True)
+            await _produce(producer, own, config, keys, again=True)
     return report
 
 
@@ -200,15 +201,24 @@ async def _producer(config: RebuildConfig) -> AsyncIterator[AIOKafkaProducer]:
 
 
 async def _produce(
-    producer: AIOKafkaProducer, states: States, config: RebuildConfig, *, again: bool = False
+    producer: AIOKafkaProducer,
+    states: States,
+    config: RebuildConfig,
+    keys: Mapping[bytes, bytes],
+    *,
+    again: bool = False,
 ) -> None:
     """Write states by number, those of erased people under their token.
 
+    `keys` are the keys of numbers that only stand in for others, which are never written.
     `again`: states of these numbers may have been written before it was known that they are erased.
     """
     token_key = token_key_of(config.suppression_key)
     rows: list[tuple[bytes, bytes, bytes | None]] = []
     for number, body in states.items():
+        if number in keys:
+            rows.append((number, keys[number], framed_state(body)))
+            continue
         erased = is_erased(body)
         rows.append((number, token_key(number) if erased else number, framed_state(body)))
         if erased and again:

@@ -22,7 +22,8 @@ from consent.contracts import contracts, fact_schema
 from consent.fact_columns import NO_SUBJECT
 from consent.lift import Position
 from consent.numbers import is_canonical_key
-from consent.privacy import SealedLetter, open_dead_letter, position_bytes
+from consent.privacy import SALT_BYTES, SealedLetter, open_dead_letter, position_bytes
+from projections.erased_replay import StandIns, stand_ins
 
 log = structlog.get_logger(__name__)
 
@@ -63,12 +64,14 @@ class Store(Protocol):
         strings_as_bytes: bool = False,
     ) -> pyarrow.Table: ...
 
+    def query_rows(self, query: str) -> list[tuple[Any, ...]]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFact:
     """One record of a number-keyed topic, as far as history has it.
 
-    `number` is None where the person was erased, or where nothing tells whose opt-out it was.
+    `number` is None where nothing tells whose it was. Of an erased person it stands in for theirs.
     `opted_out`: it could not be read, but by its kind and key it is an opt-out of that number.
     `value` is the record as it was published, but for the spelling of Avro lengths; it is None
     where it can't be made again.
@@ -123,12 +126,24 @@ class _Stretch:
 class HistoryReplay:
     """Gives back the records of the number-keyed topics, by partition, in the order of each log."""
 
-    def __init__(self, store: Store, dead_letter_key: bytes, batch_records: int = 20_000) -> None:
+    def __init__(
+        self,
+        store: Store,
+        dead_letter_key: bytes,
+        batch_records: int = 20_000,
+    ) -> None:
         self._store = store
+        self._of_erased: Mapping[bytes, str] = {}
         self._dead_letter_key = dead_letter_key
         self._batch_records = batch_records
         self._topics = list(contracts().keyed_source_topics)
         self._fact_schema = fact_schema("Fact")
+
+    def stand_ins(self, partitions: int) -> StandIns:
+        """Find numbers for erased people; records read from now on have them."""
+        found = stand_ins(self._store, partitions)
+        self._of_erased = found.numbers
+        return found
 
     def partitions(self) -> list[int]:
         """Partitions of which history has anything."""
@@ -158,7 +173,8 @@ class HistoryReplay:
                 if bytes(subject) != NO_SUBJECT:
                     bad.append((position, bytes(subject)))
             else:
-                facts.append(_stored(position, fact, evidence.get(offset)))
+                number = self._of_erased.get(bytes(subject))
+                facts.append(_stored(position, fact, evidence.get(offset), number))
         facts += self._opt_outs(stretch, bad, evidence)
         facts.sort(key=lambda fact: fact.offset)
         return facts
@@ -180,7 +196,7 @@ class HistoryReplay:
         letters = {row[0]: row[1:] for row in self._rows(_LETTERS, stretch.parameters)}
         for position, subject in bad:
             own = bytes(evidence[position.offset][0]) if position.offset in evidence else b""
-            number = own.decode() or known.get(subject)
+            number = own.decode() or known.get(subject) or self._of_erased.get(subject)
             number = number or self._number_in_letter(position, letters)
             yield StoredFact(position, number, None, opted_out=True)
 
@@ -203,11 +219,16 @@ class HistoryReplay:
 
 
 def _stored(
-    position: Position, fact: Mapping[str, Any], evidence: Sequence[Any] | None
+    position: Position,
+    fact: Mapping[str, Any],
+    evidence: Sequence[Any] | None,
+    of_erased: str | None,
 ) -> StoredFact:
-    """The record that a readable fact was made of; without its number if that was erased."""
+    """The record that a readable fact was made of, as far as erasure has left it."""
     if evidence is None or not evidence[0]:
-        return StoredFact(position, None, None)
+        if of_erased is None:
+            return StoredFact(position, None, None)
+        evidence = (of_erased.encode(), bytes(SALT_BYTES), None)
     number, salt, said = bytes(evidence[0]), bytes(evidence[1]), evidence[2]
     schema_id = _schema_ids()[fact["event_name"], fact["event_version"]]
     # A number has at most 16 characters, so its length is one byte of Avro.

@@ -251,7 +251,7 @@ class SuppressionProjection:
             return
         for topic, end in ends.items():
             partition.truth.asked(topic, end)
-        if partition.lock.locked():
+        if partition.lock.locked() and not partition.purge_is_due(now_us()):
             # A batch is at work, and writes a watermark of its own.
             return
         async with self._at_work(partition):
@@ -260,6 +260,8 @@ class SuppressionProjection:
             partition.note_positions(positions, self._log_ids)
             if not partition.left and now_us() - partition.written_at >= idle_us:
                 await self._write(partition, {})
+            if not partition.left and partition.purge_is_due(now_us()):
+                await asyncio.to_thread(partition.purge)
 
     async def _write(self, partition: OwnedPartition, changed: States) -> None:
         """Append states and watermark, take in what others wrote, and write the local cache."""

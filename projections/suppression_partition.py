@@ -35,6 +35,8 @@ from projections.watermark import TrueAt
 log = structlog.get_logger(__name__)
 
 _REWRITE_ROWS: Final = 5_000
+_PURGE_INTERVAL_US: Final = 60_000_000
+"""Many erasures share a purge: one rewrites all files of the cache."""
 
 Behind = dict[bytes, tuple[int, bytes | None]]
 """Keys whose last record in the topic is behind: its offset, and the state that belongs there."""
@@ -52,6 +54,7 @@ class OwnedPartition:
     applied: dict[tuple[str, bytes], AppliedOffset] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     written_at: int = 0
+    purged_at: int = 0
     left: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -59,6 +62,16 @@ class OwnedPartition:
     def offset_next(self) -> int:
         place = self.store.place
         return 0 if place is None else place.offset_next
+
+    def purge_is_due(self, now: int) -> bool:
+        """True if deleted states must be taken out of the cache's files at this instant (µs)."""
+        return self.store.purge_due and now - self.purged_at >= _PURGE_INTERVAL_US
+
+    def purge(self) -> None:
+        """Take deleted states out of the cache's files; blocks."""
+        self.store.purge()
+        self.purged_at = now_us()
+        log.info("local_cache_purged", partition=self.number)
 
     def note_applied(self, applied: Mapping[tuple[str, bytes], AppliedOffset]) -> None:
         """Take note of what is folded; it never goes back."""

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -25,6 +26,7 @@ from consent.intake import Origin, read_batch
 from consent.partitioning import partition_of
 from consent.privacy import Keys
 from consent.state_bytes import apply_entries, is_erased, merge_bodies
+from consent.state_codec import decode_state_body
 from consent_ledger.adapters import topic_administration
 from consent_ledger.adapters.topic_administration import AdminConnection, TopicLayout
 from projections.clickhouse import Store, StoreParameters
@@ -35,6 +37,7 @@ from projections.rebuild import RebuildConfig, rebuild
 from projections.replay import HistoryReplay
 from projections.suppression_fold import token_key_of
 from tests.brokers import Broker, embedded_broker, free_port
+from tests.events import event
 from tests.strategies import BROKER_TIME_US, Raw, random_event, raw_of
 
 PARTITIONS = 4
@@ -237,18 +240,63 @@ async def test_rebuilding_twice_changes_nothing(store: Store, fresh_broker: Brok
 
 @pytest.mark.embedded
 async def test_what_can_not_come_back_is_counted(store: Store, fresh_broker: Broker) -> None:
-    """Facts of erased people stay out, and an opt-out that nothing names any more is told."""
+    """Facts of which nothing tells whose they are stay out, and a lost opt-out is told."""
     logs: Logs = {}
     add_unheard_opt_out(logs)
     erased = random_logs(seed=3, records=20)
     logs |= {origin: records for origin, records in erased.items() if origin not in logs}
     write_history(store, logs)
-    for table in ("evidence", "dead_letters"):
+    for table in ("evidence", "dead_letters", "erasures"):
         store.command(f"TRUNCATE TABLE {table}")
     report = await rebuild(make_replay(store, 50), _config(fresh_broker))
     assert report.opt_outs_lost >= 1
     assert report.facts_of_erased == sum(1 for _ in _readable(logs))
     assert await read_topic(fresh_broker) == {}
+
+
+@pytest.mark.embedded
+async def test_states_of_erased_people_come_back_under_their_token(
+    store: Store, fresh_broker: Broker
+) -> None:
+    """Without a number anywhere: what the erasure left, and what restricts since."""
+    logs = erased_logs()
+    write_history(store, logs)
+    store.command("TRUNCATE TABLE evidence")
+    report = await rebuild(make_replay(store, 50), _config(fresh_broker))
+    expected = folded(logs)
+    assert set(expected) == {token_key_of(KEYS.suppression)(ERASED.encode())}
+    assert await read_topic(fresh_broker) == expected
+    (body,) = expected.values()
+    state = decode_state_body(body)
+    assert state.erased is not None and not state.grants
+    assert (report.facts_of_erased, report.opt_outs_lost) == (0, 0)
+    assert report.facts == sum(map(len, logs.values()))
+
+
+ERASED = "+14155550188"
+
+
+def erased_logs() -> Logs:
+    """A person who agreed, was erased, and asked not to be called again after that."""
+    home = partition_of(ERASED.encode(), PARTITIONS)
+    minute = 60_000_000
+    logs: Logs = {}
+
+    def add(name: str, minutes: int, **given: Any) -> None:
+        record = contracts().record(name)
+        at = BROKER_TIME_US + minutes * minute
+        fields = event(name, number=ERASED, occurred_at=at, **given)
+        log = logs.setdefault(LogPartition(b"1" * 16, record.topic, home), [])
+        log.append(raw_of(record, fields, len(log), at))
+
+    add("ConsentGranted", 0)
+    add("CallPlaced", 1)
+    cutoff = {"topic": "consent-events", "log_id": b"1" * 16, "partition": home, "offset_last": 0}
+    cut = BROKER_TIME_US + 2 * minute
+    add("ErasureExecuted", 2, cutoff_at=cut, cutoffs=[cutoff], request_id="R")
+    add("DncAdded", 3, list_kind="INTERNAL")
+    add("CallPlaced", 4)
+    return logs
 
 
 def _readable(logs: Logs) -> Iterator[Raw]:

@@ -48,6 +48,32 @@ def test_states_and_place_survive_together(folder: StoreFolder) -> None:
     assert list(again.items()) == [(b"#t", b"erased"), (b"+2", b"two"), (b"+3", b"three")]
 
 
+def test_purging_takes_deleted_keys_out_of_every_file(folder: StoreFolder, tmp_path: Path) -> None:
+    """Deleting only notes that something is gone; after a purge no file holds key or state."""
+    kept = [f"+1415555{number:04d}".encode() for number in range(2_000)]
+    # The first and the last key of a file stand in the manifest too.
+    gone = {b"+14155540000": b"first of all", b"+14155559999": b"last", b"+141555500505": b"amid"}
+    store = folder.open(3)
+    store.write(dict.fromkeys(kept, b"state") | gone, ChangelogPlace(LOG, 7))
+    store.purge()
+    store.write(dict.fromkeys(gone), ChangelogPlace(LOG, 9))
+    assert store.purge_due
+    store.close()
+    store = folder.open(3)
+    assert store.purge_due, "a crash before the purge"
+    store.purge()
+    assert not store.purge_due
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert any(kept[0] in data for data in files.values()), "nothing would be found"
+    for key in gone:
+        assert [path for path, data in files.items() if key[-9:] in data] == []
+    assert store.place == ChangelogPlace(LOG, 9)
+    assert store.get([kept[0], b"+14155540000"]) == [b"state", None]
+    assert len(list(store.items())) == 2_000
+    store.close()
+    assert not folder.open(3).purge_due
+
+
 def test_clearing_forgets_everything(folder: StoreFolder) -> None:
     """Nothing of another incarnation is kept."""
     store = folder.open(3)
