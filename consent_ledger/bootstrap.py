@@ -242,6 +242,11 @@ def project_config(settings: Settings) -> ProjectConfig:
     )
 
 
+def access_reason_required(settings: Settings) -> bool:
+    """Whether nobody may look without a reason: where keys tell who looks."""
+    return settings.api_keys_file is not None
+
+
 def log_folder(settings: Settings) -> Path:
     """Where the proof log lies."""
     return settings.log_dir or settings.data_dir / "log"

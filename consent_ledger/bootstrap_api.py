@@ -15,6 +15,7 @@ from consent_ledger.api.opening import DoorsConfig, packaged_rulebook
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.bootstrap import (
     LogIds,
+    access_reason_required,
     admin_connection,
     broker_security,
     keyed_partitions,
@@ -86,6 +87,7 @@ def doors_config(settings: Settings) -> DoorsConfig:
             region_default=settings.region_default,
             recorded_settings=_recorded(settings),
         ),
+        access_reason_required=access_reason_required(settings),
         journal_folder=settings.data_dir / _JOURNAL_FOLDER if settings.embedded else None,
     )
 

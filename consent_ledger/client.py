@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import httpx
 
+from consent.accesses import REASON_FIELD
 from consent.errors import ConsentError, Retryable
 
 _RETRY_AFTER_S: Final = 1.0
@@ -93,13 +94,14 @@ class ApiClient:
         """The answer to one check."""
         return _content(await self._post("/v1/calls/check", dict(request)))
 
-    async def timeline(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """One page of a timeline."""
-        return _content(await self._post("/v1/audit/timeline", dict(request)))
+    async def timeline(self, request: Mapping[str, Any], why: str | None = None) -> dict[str, Any]:
+        """One page of a timeline; `why` it is looked at is kept by the ledger."""
+        return _content(await self._post("/v1/audit/timeline", dict(request), why))
 
-    async def _post(self, path: str, body: Any) -> httpx.Response:
+    async def _post(self, path: str, body: Any, why: str | None = None) -> httpx.Response:
+        headers = {} if why is None else {REASON_FIELD: why.encode()}
         try:
-            return await self._http.post(path, json=body)
+            return await self._http.post(path, json=body, headers=headers)
         except httpx.TransportError as problem:
             detail = f"no answer from {self._url} ({type(problem).__name__})"
             raise ApiUnavailable(detail) from problem

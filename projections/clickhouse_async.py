@@ -62,6 +62,15 @@ class AsyncStore:
         """As Store.command."""
         return await self._run(Store.command, statement, settings, use_database)
 
+    async def run(
+        self,
+        work: Callable[Concatenate[Store, _Arguments], _Result],
+        *arguments: _Arguments.args,
+        **named: _Arguments.kwargs,
+    ) -> _Result:
+        """Run a function that takes the connected store, and what else it is given, in a thread."""
+        return await self._run(work, *arguments, **named)
+
     async def ping(self) -> bool:
         """As Store.ping."""
         return await self._run(Store.ping)

@@ -26,6 +26,7 @@ from consent_ledger.api.openapi_page import PlainRenderPlugin
 from consent_ledger.api.operations import healthz, metrics, problem, readyz
 from consent_ledger.api.parts import ApiConfig, ApiRequest, OpenParts, RateLimiter
 from consent_ledger.api.problems import EXCEPTION_HANDLERS
+from consent_ledger.api.reconstructing import ReconstructController
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ def create_app(config: ApiConfig, open_parts: OpenParts) -> RequestLimits:
             EventsController,
             CallsController,
             AuditController,
+            ReconstructController,
             LogController,
             healthz,
             readyz,

@@ -19,10 +19,12 @@ from consent_ledger.activation import ActivationSettings, RulebookActivation
 from consent_ledger.adapters.decision_journal import DecisionJournal, JournalLimits
 from consent_ledger.adapters.publisher import EventPublisher, PublisherConfig
 from consent_ledger.api.acceptance import AcceptanceLimits, EventAcceptor
+from consent_ledger.api.accesses import AccessRecorder
 from consent_ledger.api.checking import CallChecker, CheckSettings
 from consent_ledger.api.confirmations import HistorySource, LogConfirmations
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.parts import ApiParts, OpenParts
+from consent_ledger.api.reconstructions import Reconstructions
 from consent_ledger.api.surrounding import CallSurroundings
 from consent_ledger.api.timeline import TimelineReader
 from consent_ledger.decision_log import DecisionLog, DecisionLogLimits
@@ -52,6 +54,7 @@ class DoorsConfig:
     journal: JournalLimits = field(default_factory=JournalLimits)
     decisions: DecisionLogLimits = field(default_factory=DecisionLogLimits)
     acceptance: AcceptanceLimits = field(default_factory=AcceptanceLimits)
+    access_reason_required: bool = False
 
 
 def packaged_rulebook() -> Rulebook:
@@ -117,8 +120,20 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
         timelines=TimelineReader(
             store, config.store.database, config.history_key, config.rulebook.reasons
         ),
+        accesses=AccessRecorder(store, config.access_reason_required),
+        reconstructions=_reconstructions(config, store),
         unready=lambda: _unready(view, surroundings, decisions),
         region_default=region_default,
+    )
+
+
+def _reconstructions(config: DoorsConfig, store: AsyncStore) -> Reconstructions:
+    return Reconstructions(
+        store,
+        config.history_key,
+        config.rulebook,
+        config.check.profile,
+        config.view.party_numbers_max,
     )
 
 

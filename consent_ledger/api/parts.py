@@ -15,11 +15,13 @@ from litestar.datastructures import State
 from litestar.exceptions import SerializationException
 
 from consent_ledger.api.acceptance import EventAcceptor
+from consent_ledger.api.accesses import AccessRecorder
 from consent_ledger.api.authentication import ApiKeys, Principal
 from consent_ledger.api.checking import CallChecker
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.models import Wait
 from consent_ledger.api.problems import FieldError, Problem
+from consent_ledger.api.reconstructions import Reconstructions
 from consent_ledger.api.timeline import TimelineReader
 
 
@@ -54,6 +56,8 @@ class ApiParts:
     acceptor: EventAcceptor
     checker: CallChecker
     timelines: TimelineReader
+    accesses: AccessRecorder
+    reconstructions: Reconstructions
     unready: Callable[[], list[str]]
     region_default: str | None = None
 

@@ -63,10 +63,14 @@ class TimelineReader:
         self._history_key = history_key
         self._reasons = reasons
 
+    def subject_of(self, number: str) -> bytes:
+        """The token under which history holds a canonical number."""
+        return subject_token(self._history_key, number)
+
     async def read(self, query: TimelineQuery) -> TimelineAnswer:
         """One page of a canonical number's timeline; Rejected for a cursor that is none."""
         cursor = _cursor_of(query.after)
-        token = subject_token(self._history_key, query.number)
+        token = self.subject_of(query.number)
         rows = await self._rows(token, cursor, query)
         entries: list[TimelineEntry] = []
         last: _Cursor | None = None

@@ -18,6 +18,7 @@ from rich.text import Text
 from consent.document_values import closest
 from consent.errors import Rejected
 from consent.zones import zone, zone_names
+from consent_ledger.cli.access_reason import AccessReason
 from consent_ledger.cli.addresses import api_address, number_given
 from consent_ledger.client import ApiAddress, ApiClient
 from consent_ledger.settings import load_settings
@@ -35,6 +36,7 @@ def command(
         int, typer.Option("--limit", min=1, help="Show at most so many, oldest first.")
     ] = 10_000,
     include_test: Annotated[bool, typer.Option("--test", help="Rehearsals too.")] = False,
+    why: AccessReason = None,
     to: Annotated[str | None, typer.Option(help="Address of `serve`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per entry.")] = False,
 ) -> None:
@@ -44,7 +46,7 @@ def command(
         raise Rejected("INVALID_ZONE", "--zone", zone_name, remedy)
     settings = load_settings()
     request = {"number": number_given(number, settings), "include_test": include_test}
-    entries = asyncio.run(_read(api_address(settings, to), request, entries_max))
+    entries = asyncio.run(_read(api_address(settings, to), request, entries_max, why))
     if as_json:
         for entry in entries:
             sys.stdout.write(json.dumps(entry) + "\n")
@@ -56,14 +58,15 @@ def command(
 
 
 async def _read(
-    address: ApiAddress, request: dict[str, Any], entries_max: int
+    address: ApiAddress, request: dict[str, Any], entries_max: int, why: str | None
 ) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     after: str | None = None
     async with ApiClient(address) as client:
         while len(entries) < entries_max:
             size = min(_PAGE_ENTRIES, entries_max - len(entries))
-            page = await client.timeline({**request, "entries_max": size, "after": after})
+            asked = {**request, "entries_max": size, "after": after}
+            page = await client.timeline(asked, why)
             entries += page["entries"]
             after = page["next"]
             if after is None:
