@@ -29,7 +29,14 @@ _NUMBERS = 6
 @cache
 def made(seed: int) -> tuple[World, dict[int, list[KnownFact]]]:
     """A log of many events of few numbers, with much that is late, and the facts of it."""
-    world = World(facts=240, numbers=_NUMBERS, studied=_NUMBERS, seed=seed, late_share=0.2)
+    world = World(
+        facts=240,
+        numbers=_NUMBERS,
+        studied=_NUMBERS,
+        seed=seed,
+        late_share=0.2,
+        odd_share=0.1,
+    )
     facts = {
         index: [read_known_fact(data) for data in found]
         for index, found in facts_by_number(world).items()

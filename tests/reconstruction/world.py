@@ -83,6 +83,7 @@ class World:
     decide: Decide | None = None
     decided: float = 0.0
     late_share: float = 0.01
+    odd_share: float = 0.0045
     raws: dict[int, list[Raw]] = field(default_factory=dict)
     records: dict[int, list[tuple[str, Published]]] = field(default_factory=dict)
     decisions: list[str] = field(default_factory=list)
@@ -190,7 +191,7 @@ class World:
         if draw.random() < self.late_share:
             self.late += 1
             return at - draw.randrange(60 * 10**6, 10 * DAY_MS * _US)
-        luck = draw.random()
+        luck = draw.random() * 0.0045 / self.odd_share
         if luck < 0.003:
             return at + draw.randrange(1, 5 * 60 * 10**6)
         if luck < 0.004 and name in ("ConsentGranted", "ConsentWithdrawn", "DncAdded"):
