@@ -49,6 +49,7 @@ COMMANDS: dict[str, Entry] = {
     "check": Entry("check", "Ask whether a number may be called now.", _USE),
     "decide": Entry("decide", "Decide the calls of scenario files; needs no service.", _USE),
     "timeline": Entry("timeline", "Show all that is known of a number, in order.", _USE),
+    "reconstruct": Entry("reconstruct", "Show what was true and known at a past moment.", _USE),
     "rules": Entry("rules", "Show the rulebook, compare two, find errors.", _USE),
     "verify": Entry("verify", "Prove that nothing was altered or left out.", _USE),
     "topics": Entry("topics", "Create the topics, or compare them with the contracts.", _CARE),
