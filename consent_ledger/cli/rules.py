@@ -18,6 +18,7 @@ from consent.errors import Rejected
 from consent.instants import parse_date
 from consent.rule_lint import lint as lint_files
 from consent.rulebook import Rulebook
+from consent_ledger.cli.rules_backtest import backtest
 from consent_ledger.rule_changes import change_fields, changes
 from consent_ledger.rule_coverage import covered_rows
 from consent_ledger.rule_files import load_rulebook, rule_texts
@@ -158,6 +159,9 @@ def lint(
             out.print(problems_view(problems))
         out.print(f"{errors} errors, {len(problems) - errors} warnings in {len(texts)} files")
     raise typer.Exit(_FINDING if errors else 0)
+
+
+group.command("backtest")(backtest)
 
 
 @group.command("version")
