@@ -172,9 +172,7 @@ def _replaced(target: Target, row: _Row, column: str, value: str) -> Altered:
         target.store.command(
             f"INSERT INTO changing ({names}) SELECT {names} FROM facts WHERE {row.where}"
         )
-        target.store.command(
-            f"DELETE FROM facts WHERE {row.where}", {"lightweight_deletes_sync": 2}
-        )
+        target.store.command(f"ALTER TABLE facts DELETE WHERE {row.where}", _SYNC)
         target.store.command(f"INSERT INTO facts ({names}) SELECT {values} FROM changing")
     finally:
         target.store.command("DROP TABLE changing SYNC")
