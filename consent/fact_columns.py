@@ -17,6 +17,7 @@ import polars
 
 from consent.columns import decode_columns, field_symbols
 from consent.contracts import NAMESPACE, RecordContract, data_path, fact_schema
+from consent.durations import after
 from consent.suspect import AHEAD_MAX_US, OCCURRED_AT_MIN_US
 
 NO_SUBJECT: Final = bytes(16)
@@ -62,6 +63,21 @@ TYPED: Final = (
 )
 """Enums as their symbols, digests in hexadecimal, lists as lists; what is absent is empty."""
 
+FLAGS: Final = (
+    "abandoned",
+    "all_sellers",
+    "answered_live",
+    "objection",
+    "opt_out_all_sellers",
+    "opt_out_whole_party",
+    "opted_out",
+    "refused",
+    "whole_party",
+    "withdrawn",
+)
+"""Yes-no fields whose names stand in the column `flags` where an event says yes."""
+
+_EXPIRY: Final = ("expires_at", "permit_expires_at")
 _SOURCE: Final = ("system", "channel", "actor")
 _TEXTS: Final = polars.List(polars.String())
 _TIME: Final = polars.Datetime("us", "UTC")
@@ -85,6 +101,8 @@ COLUMNS: Final[dict[str, Any]] = {
     "states": _TEXTS,
     **{f"source_{name}": polars.String() for name in _SOURCE},
     **{column.name: _TEXTS if column.many else polars.String() for column in TYPED},
+    "expires_at": _TIME,
+    "flags": _TEXTS,
 }
 """Every column of the table `facts`, in its order. Subject and log_id are 16 bytes."""
 
@@ -99,7 +117,7 @@ def columns_of_facts(facts: Sequence[bytes], nonce: bytes) -> polars.DataFrame:
 
 def envelopes_of_facts(facts: Sequence[bytes], nonce: bytes) -> polars.DataFrame:
     """The fields of every fact, its payload undecoded; as `columns_of_facts` otherwise."""
-    return decode_columns(_contract("Fact", 1), facts, nonce)
+    return decode_columns(fact_contract("Fact", 1), facts, nonce)
 
 
 def columns_of_envelopes(
@@ -146,12 +164,11 @@ def _of_envelope(part: polars.DataFrame, payload: polars.DataFrame) -> polars.Da
 
 def _payload(part: polars.DataFrame, nonce: bytes) -> polars.DataFrame:
     """Columns from the payloads of readable facts of one type."""
-    contract = _contract(part.item(0, "event_name"), part.item(0, "event_version"))
+    contract = fact_contract(part.item(0, "event_name"), part.item(0, "event_version"))
     present = {field["name"] for field in contract.schema["fields"]}
     chosen = {column: _chosen(column, present) for column in TYPED}
     wanted = {"event_id", "occurred_at", "test", "source", *chosen.values()} - {None}
-    if "states" in present:
-        wanted.add("states")
+    wanted |= {"states", "validity", *_EXPIRY, *FLAGS} & present
     names = [name for name in contract.parsed["fields"] if name["name"] in wanted]
     payloads = part.get_column("payload").to_list()
     frame = decode_columns(contract, payloads, nonce, [field["name"] for field in names])
@@ -169,6 +186,7 @@ def _payload(part: polars.DataFrame, nonce: bytes) -> polars.DataFrame:
             series.append(_absent(column, frame.height))
         else:
             series.append(_typed(column, frame.get_column(name), symbols.get(name, ())))
+    series += [_expiry(frame), _flags(frame)]
     return polars.DataFrame(series)
 
 
@@ -183,8 +201,43 @@ def _unreadable_payload(part: polars.DataFrame) -> polars.DataFrame:
             _empty_lists("stated_states", height),
             *(_empty_texts(f"source_{name}", height) for name in _SOURCE),
             *(_absent(column, height) for column in TYPED),
+            _no_time("expires_at", height),
+            _empty_lists("flags", height),
         ]
     )
+
+
+def _expiry(frame: polars.DataFrame) -> polars.Series:
+    """Until when a grant or a permit holds by its own words; the epoch where it does not say."""
+    name = next((name for name in _EXPIRY if name in frame.columns), None)
+    if name is None:
+        return _no_time("expires_at", frame.height)
+    stated = frame.get_column(name)
+    if "validity" in frame.columns and frame.get_column("validity").null_count() < frame.height:
+        rows = frame.select("occurred_at", "validity", name).iter_rows()
+        stated = polars.Series([_ends(*row) for row in rows], dtype=polars.Int64())
+    return stated.fill_null(0).clip(TIME_MIN_US, TIME_MAX_US).alias("expires_at")
+
+
+def _ends(at: int, validity: str | None, stated: int | None) -> int | None:
+    if validity is None:
+        return stated
+    # As `consent.lifters` has it: a validity that can't be read has run out.
+    end = after(at, validity)
+    end = at if end is None else end
+    return end if stated is None else min(stated, end)
+
+
+def _flags(frame: polars.DataFrame) -> polars.Series:
+    names = [name for name in FLAGS if name in frame.columns]
+    said = [polars.when(polars.col(name)).then(polars.lit(name)).otherwise(None) for name in names]
+    if not said or not frame.select(polars.any_horizontal(names).any()).item():
+        return _empty_lists("flags", frame.height)
+    return frame.select(flags=polars.concat_list(said).list.drop_nulls()).to_series()
+
+
+def _no_time(name: str, height: int) -> polars.Series:
+    return polars.Series(name, [0], dtype=polars.Int64()).new_from_index(0, height)
 
 
 def _chosen(column: Typed, present: set[str]) -> str | None:
@@ -249,7 +302,7 @@ def _stated_states(frame: polars.DataFrame) -> polars.Series:
 
 @cache
 def _source_symbols() -> dict[str, tuple[str, ...]]:
-    fields = _contract("ConsentGranted", 1).schema["fields"]
+    fields = fact_contract("ConsentGranted", 1).schema["fields"]
     source = next(field["type"] for field in fields if field["name"] == "source")
     return {
         field["name"]: tuple(field["type"]["symbols"])
@@ -259,8 +312,8 @@ def _source_symbols() -> dict[str, tuple[str, ...]]:
 
 
 @cache
-def _contract(name: str, version: int) -> RecordContract:
-    """What `decode_columns` needs of a fact schema; facts have no schema id on the wire."""
+def fact_contract(name: str, version: int) -> RecordContract:
+    """What `decode_columns` needs of a fact's schema; facts have no schema id on the wire."""
     path = data_path("schemas") / "facts" / f"{name}.v{version}.avsc"
     return RecordContract(
         name=name,
