@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -24,6 +25,8 @@ from consent_ledger.bootstrap import (
     store_parameters,
 )
 from consent_ledger.keys import load_keys
+from consent_ledger.permit_issuing import PermitSettings
+from consent_ledger.permit_keys import load_permit_keys, permit_keys_folder
 from consent_ledger.settings import Settings, variable_name
 from projections.surroundings import SurroundingsConfig
 from projections.view import ViewConfig
@@ -80,6 +83,7 @@ def doors_config(settings: Settings) -> DoorsConfig:
         known=known_from_history(settings),
         store=store_parameters(settings),
         rulebook=packaged_rulebook(),
+        permits=_permits(settings, keys.suppression),
         history_key=keys.history,
         check=CheckSettings(
             profile=settings.rule_profile.upper(),
@@ -89,6 +93,18 @@ def doors_config(settings: Settings) -> DoorsConfig:
         ),
         access_reason_required=access_reason_required(settings),
         journal_folder=settings.data_dir / _JOURNAL_FOLDER if settings.embedded else None,
+    )
+
+
+def _permits(settings: Settings, suppression_key: bytes) -> PermitSettings:
+    return PermitSettings(
+        keys=load_permit_keys(settings, time.time_ns() // 1_000),
+        folder=permit_keys_folder(settings),
+        suppression_key=suppression_key,
+        issuer=settings.log_origin,
+        partitions=keyed_partitions(settings),
+        # Half of the time that a new key waits, so that whoever has these keeps none too long.
+        key_set_max_age_s=settings.permit_key_overlap_ms // 2_000,
     )
 
 

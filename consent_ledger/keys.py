@@ -84,7 +84,7 @@ def make_key(path: Path) -> bool:
             os.fsync(file.fileno())
         # A link, unlike a rename, never replaces a key that another process has just made.
         os.link(draft, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         return False
     finally:
@@ -92,7 +92,8 @@ def make_key(path: Path) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Return once the names in a folder are on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -161,6 +161,18 @@ class Settings(BaseSettings):
         "Keys",
         "Key that signs checkpoints of the proof log. None: `keys/log.key` in the data folder.",
     )
+    permit_keys_dir: Path | None = _setting(
+        None,
+        "Keys",
+        "Folder of the keys that sign permits. None: `keys/permit` in the data folder.",
+    )
+    permit_key_overlap_ms: Positive = _setting(
+        600_000,
+        "Keys",
+        "How long a new permit key is published before it signs, and a retired one after the last "
+        "permit of it.",
+        "ms",
+    )
 
     worker_host: str = _setting(
         LOOPBACK, "Workers", "Address that the workers' health and metrics are served on."

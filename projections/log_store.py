@@ -136,12 +136,18 @@ class LogStore:
 
     def _keep_entries(self, entries: Sequence[Mapping[str, Any]]) -> None:
         for fields in entries:
-            found = self._store.query_rows(
-                "SELECT count() FROM log_entries WHERE entry_id = {id:UUID}",
-                {"id": fields["entry_id"]},
-            )
-            if not found[0][0]:
-                keep_entry(self._store, fields)
+            keep_entry_once(self._store, fields)
+
+
+def keep_entry_once(store: Store, entry: Mapping[str, Any]) -> bool:
+    """Keep a LogEntry unless one of its id is kept; True if it was not."""
+    found = store.query_rows(
+        "SELECT count() FROM log_entries WHERE entry_id = {id:UUID}", {"id": entry["entry_id"]}
+    )
+    if found[0][0]:
+        return False
+    keep_entry(store, entry)
+    return True
 
 
 def keep_entry(store: Store, entry: Mapping[str, Any]) -> None:

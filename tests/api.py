@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,8 @@ from consent_ledger.api.opening import DoorsConfig, doors, packaged_rulebook
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.bootstrap import LogIds, admin_connection, store_parameters
 from consent_ledger.keys import load_keys
+from consent_ledger.permit_issuing import PermitSettings
+from consent_ledger.permit_keys import load_permit_keys, permit_keys_folder
 from consent_ledger.settings import Settings
 from projections.surroundings import SurroundingsConfig
 from projections.view import ViewConfig
@@ -65,6 +68,13 @@ def doors_of(ledger: Ledger, **changes: Any) -> DoorsConfig:
         ),
         "store": store_parameters(settings),
         "rulebook": packaged_rulebook(),
+        "permits": PermitSettings(
+            keys=load_permit_keys(settings, time.time_ns() // 1_000),
+            folder=permit_keys_folder(settings),
+            suppression_key=keys.suppression,
+            issuer=settings.log_origin,
+            partitions=PARTITIONS,
+        ),
         "history_key": keys.history,
         "check": CheckSettings(keyed_partitions=PARTITIONS, region_default="US"),
     }

@@ -31,6 +31,7 @@ from consent_ledger.adapters.publisher import (
     outgoing,
 )
 from consent_ledger.api.authentication import Principal
+from consent_ledger.api.cited_permits import CITING, CitedPermits
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.models import ItemResult, Wait
 from consent_ledger.api.problems import FieldError
@@ -103,7 +104,9 @@ class EventAcceptor:
         metrics: ApiMetrics,
         region_default: str | None = None,
         limits: AcceptanceLimits | None = None,
+        cited: CitedPermits | None = None,
     ) -> None:
+        self._cited = cited
         self._publisher = publisher
         self._confirmations = confirmations
         self._metrics = metrics
@@ -145,6 +148,8 @@ class EventAcceptor:
             FieldError(note.reason, note.field, note.value_shown, note.remedy)
             for note in draft.notices
         ]
+        if self._cited is not None and draft.record.name == CITING:
+            item.notices += self._cited.notices(draft.fields)
         content = _content_digest(draft)
         recent = self._recent.get(draft.event_id)
         if recent is not None and recent.content == content:

@@ -25,6 +25,7 @@ from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.openapi_page import PlainRenderPlugin
 from consent_ledger.api.operations import healthz, metrics, problem, readyz
 from consent_ledger.api.parts import ApiConfig, ApiRequest, OpenParts, RateLimiter
+from consent_ledger.api.permits import key_set
 from consent_ledger.api.problems import EXCEPTION_HANDLERS
 from consent_ledger.api.reconstructing import ReconstructController
 
@@ -62,6 +63,7 @@ def create_app(config: ApiConfig, open_parts: OpenParts) -> RequestLimits:
             readyz,
             metrics,
             problem,
+            key_set,
         ],
         lifespan=[parts_open],
         state=state,

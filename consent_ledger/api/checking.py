@@ -38,11 +38,13 @@ from consent_ledger.api.models import (
     CheckOutcome,
     CheckRequest,
     Freshness,
+    PermitAnswer,
     Reason,
 )
 from consent_ledger.api.problems import field_error
 from consent_ledger.api.surrounding import CallSurroundings
 from consent_ledger.decision_log import DecisionLog, DecisionUnrecorded, PendingDecision
+from consent_ledger.permit_issuing import PermitIssuer, PreparedPermit
 from projections.view import SuppressionView, ViewAnswer
 
 log = structlog.get_logger(__name__)
@@ -78,6 +80,12 @@ class _Checked:
     decision: Decision
     pending: PendingDecision
     known: _Known
+    permit: PreparedPermit | None = None
+
+    @property
+    def event_id(self) -> str:
+        """Id of the decision's record."""
+        return self.pending.event_id
 
 
 class CallChecker:
@@ -92,7 +100,9 @@ class CallChecker:
         metrics: ApiMetrics,
         settings: CheckSettings,
         history_key: bytes,
+        permits: PermitIssuer,
     ) -> None:
+        self._permits = permits
         self._view = view
         self._surroundings = surroundings
         self._rulebook = rulebook
@@ -114,7 +124,8 @@ class CallChecker:
     ) -> list[CheckAnswer | Rejected]:
         """An answer, or why there is none, for each request in order.
 
-        Each decision is an event of its own. Denials don't wait for the log, allows do.
+        Each decision is an event of its own. Denials don't wait for the log, allows do, and only
+        then get their permit.
         """
         checked: list[_Checked | Rejected] = []
         for request in requests:
@@ -122,9 +133,9 @@ class CallChecker:
                 checked.append(self._decide(request, principal))
             except Rejected as problem:
                 checked.append(problem)
-        usable = await self._record([one for one in checked if isinstance(one, _Checked)])
+        instead = await self._record([one for one in checked if isinstance(one, _Checked)])
         return [
-            one if isinstance(one, Rejected) else self._answer(one, usable[one.pending.event_id])
+            one if isinstance(one, Rejected) else self._answer(one, instead.get(one.event_id))
             for one in checked
         ]
 
@@ -144,13 +155,23 @@ class CallChecker:
         else:
             linked = LinkedNumbers()
             decision = unavailable(call, reason, self._rulebook, at)
-        known = _Known(number, view, linked)
-        return _Checked(request, decision, self._pending(decision, known), known)
+        known, event_id = _Known(number, view, linked), str(uuid.uuid4())
+        permit = None
+        if decision.allowed:
+            permit = self._permits.prepare(decision, view.state, number, event_id)
+        pending = self._pending(decision, known, event_id, permit)
+        return _Checked(request, decision, pending, known, permit)
 
-    def _pending(self, decision: Decision, known: _Known) -> PendingDecision:
+    def _pending(
+        self,
+        decision: Decision,
+        known: _Known,
+        event_id: str,
+        permit: PreparedPermit | None = None,
+    ) -> PendingDecision:
         number, view = known.number, known.view
         context = RecordContext(
-            event_id=str(uuid.uuid4()),
+            event_id=event_id,
             occurred_at=decision.at,
             number=number,
             salt=os.urandom(SALT_BYTES),
@@ -160,33 +181,34 @@ class CallChecker:
             watermark=watermark_of(view.age),
             settings=self._settings.recorded_settings,
             area_table_digest=self._area_table_digest,
+            permit=None if permit is None else permit.recorded,
             linked=known.linked.numbers,
         )
         record = contracts().record("DialDecision")
         fields = decision_record(decision, context)
         return PendingDecision(context.event_id, outgoing(record, fields, number.encode()))
 
-    async def _record(self, checked: Sequence[_Checked]) -> dict[str, bool]:
-        """By event id, whether the decision may be answered."""
-        permits = [one for one in checked if one.decision.allowed]
+    async def _record(self, checked: Sequence[_Checked]) -> dict[str, str]:
+        """Ids of decisions that may not be answered, and of what is recorded instead of each."""
+        allows = [one for one in checked if one.decision.allowed]
         others = [one for one in checked if not one.decision.allowed]
-        usable = dict.fromkeys((one.pending.event_id for one in checked), False)
-        recorded = await self._decisions.record_before([one.pending for one in permits])
-        corrections = []
-        for one, done in zip(permits, recorded, strict=True):
-            usable[one.pending.event_id] = done
+        recorded = await self._decisions.record_before([one.pending for one in allows])
+        instead: dict[str, str] = {}
+        behind = [one.pending for one in others]
+        for one, done in zip(allows, recorded, strict=True):
             if not done:
-                corrections.append(self._pending(_unrecorded(one.decision), one.known))
+                correction = str(uuid.uuid4())
+                instead[one.event_id] = correction
+                behind.append(self._pending(_unrecorded(one.decision), one.known, correction))
         try:
-            await self._decisions.record_behind([*(one.pending for one in others), *corrections])
+            await self._decisions.record_behind(behind)
         except DecisionUnrecorded as problem:
             log.error("decisions_unrecorded", decisions=len(others), error=str(problem))
-        else:
-            usable.update((one.pending.event_id, True) for one in others)
-        return usable
+            instead.update((one.event_id, one.event_id) for one in others)
+        return instead
 
-    def _answer(self, one: _Checked, usable: bool) -> CheckAnswer:
-        decision = one.decision if usable else _unrecorded(one.decision)
+    def _answer(self, one: _Checked, instead: str | None) -> CheckAnswer:
+        decision = one.decision if instead is None else _unrecorded(one.decision)
         self._metrics.checks.labels(decision.verdict.lower(), decision.reason or "").inc()
         texts = self._rulebook.reasons
         reasons = [Reason(code, texts.text(code)) for code in decision.reasons]
@@ -199,7 +221,8 @@ class CallChecker:
             rule=None if decision.rule is None else decision.rule.name,
             obligations=[Reason(code, texts.text(code)) for code in decision.obligations],
             next_allowed=next_allowed_text(decision),
-            decision_id=one.pending.event_id,
+            decision_id=instead or one.event_id,
+            permit=None if instead is not None else self._permit(one.permit),
             decided_at=instant_text(decision.at),
             freshness=Freshness(true_at, view.age_ms),
             rulebook=decision.rulebook_digest.hex(),
@@ -208,6 +231,13 @@ class CallChecker:
             zones=list(decision.request.zones),
             trace=trace_of(decision) if one.request.explain else None,
         )
+
+    def _permit(self, prepared: PreparedPermit | None) -> PermitAnswer | None:
+        if prepared is None:
+            return None
+        terms = prepared.terms
+        expires_at = instant_text(terms.expires_at)
+        return PermitAnswer(terms.permit_id, self._permits.give(prepared), expires_at)
 
 
 def outcomes_of(results: Sequence[CheckAnswer | Rejected]) -> list[CheckOutcome]:

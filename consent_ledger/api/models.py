@@ -153,10 +153,23 @@ class RuleTrace(msgspec.Struct, omit_defaults=True):
     citation: Annotated[list[str], msgspec.Meta(description="Where it is written")] = []
 
 
+class PermitAnswer(msgspec.Struct):
+    """Leave to place this call before `expires_at`, and the signed proof of it.
+
+    Cite `id` as `permit_id` of the CallPlaced. `token` is a compact JWS; the keys that verify it
+    are at `/.well-known/jwks.json`.
+    """
+
+    id: str
+    token: str
+    expires_at: str
+
+
 class CheckAnswer(msgspec.Struct, kw_only=True):
     """`allow`: the call may be placed now. `deny`: it must not. `unavailable`: not known, so no.
 
-    The decision stands in the log under `decision_id`; an allow is answered only once it does.
+    The decision stands in the log under `decision_id`; an allow is answered only once it does, and
+    comes with a `permit`.
     """
 
     verdict: Literal["allow", "deny", "unavailable"]
@@ -165,6 +178,7 @@ class CheckAnswer(msgspec.Struct, kw_only=True):
     rule: str | None
     obligations: list[Reason]
     next_allowed: str | None
+    permit: PermitAnswer | None
     decision_id: str
     decided_at: str
     freshness: Freshness

@@ -21,6 +21,7 @@ from consent_ledger.adapters.publisher import EventPublisher, PublisherConfig
 from consent_ledger.api.acceptance import AcceptanceLimits, EventAcceptor
 from consent_ledger.api.accesses import AccessRecorder
 from consent_ledger.api.checking import CallChecker, CheckSettings
+from consent_ledger.api.cited_permits import CitedPermits
 from consent_ledger.api.confirmations import HistorySource, LogConfirmations
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.parts import ApiParts, OpenParts
@@ -28,6 +29,7 @@ from consent_ledger.api.reconstructions import Reconstructions
 from consent_ledger.api.surrounding import CallSurroundings
 from consent_ledger.api.timeline import TimelineReader
 from consent_ledger.decision_log import DecisionLog, DecisionLogLimits
+from consent_ledger.permit_issuing import PermitIssuer, PermitKeyWatch, PermitSettings
 from projections.clickhouse import Store, StoreParameters
 from projections.clickhouse_async import AsyncStore
 from projections.rulebook_store import RulebookUse
@@ -47,6 +49,7 @@ class DoorsConfig:
     surroundings: SurroundingsConfig
     store: StoreParameters
     rulebook: Rulebook
+    permits: PermitSettings
     history_key: bytes = field(repr=False)
     known: KnownEvents | None = None
     check: CheckSettings = field(default_factory=CheckSettings)
@@ -103,20 +106,19 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
     activation = _activation(config, surroundings, publisher, store)
     stack.push_async_callback(activation.stop)
     activation.start()
+    permits = _permits(config, store, stack)
     region_default = config.check.region_default
     return ApiParts(
         acceptor=EventAcceptor(
-            publisher, confirmations, metrics, region_default, config.acceptance
-        ),
-        checker=CallChecker(
-            view,
-            CallSurroundings(view, surroundings, config.surroundings.max_age_ms),
-            config.rulebook,
-            decisions,
+            publisher,
+            confirmations,
             metrics,
-            config.check,
-            config.history_key,
+            region_default,
+            config.acceptance,
+            CitedPermits(permits, view),
         ),
+        checker=_checker(config, view, surroundings, decisions, metrics, permits),
+        permits=permits,
         timelines=TimelineReader(
             store, config.store.database, config.history_key, config.rulebook.reasons
         ),
@@ -124,6 +126,34 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
         reconstructions=_reconstructions(config, store),
         unready=lambda: _unready(view, surroundings, decisions),
         region_default=region_default,
+    )
+
+
+def _permits(config: DoorsConfig, store: AsyncStore, stack: AsyncExitStack) -> PermitIssuer:
+    permits = PermitIssuer(config.permits, config.rulebook)
+    watch = PermitKeyWatch(permits, config.permits.folder, store)
+    stack.push_async_callback(watch.stop)
+    watch.start()
+    return permits
+
+
+def _checker(
+    config: DoorsConfig,
+    view: SuppressionView,
+    surroundings: SurroundingsView,
+    decisions: DecisionLog,
+    metrics: ApiMetrics,
+    permits: PermitIssuer,
+) -> CallChecker:
+    return CallChecker(
+        view,
+        CallSurroundings(view, surroundings, config.surroundings.max_age_ms),
+        config.rulebook,
+        decisions,
+        metrics,
+        config.check,
+        config.history_key,
+        permits,
     )
 
 

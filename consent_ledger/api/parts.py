@@ -23,6 +23,7 @@ from consent_ledger.api.models import Wait
 from consent_ledger.api.problems import FieldError, Problem
 from consent_ledger.api.reconstructions import Reconstructions
 from consent_ledger.api.timeline import TimelineReader
+from consent_ledger.permit_issuing import PermitIssuer
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class ApiParts:
     acceptor: EventAcceptor
     checker: CallChecker
     timelines: TimelineReader
+    permits: PermitIssuer
     accesses: AccessRecorder
     reconstructions: Reconstructions
     unready: Callable[[], list[str]]

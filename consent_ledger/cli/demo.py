@@ -35,6 +35,7 @@ from consent_ledger.embedded import (
     make_supervisor,
 )
 from consent_ledger.keys import create_missing_keys
+from consent_ledger.permit_keys import create_missing_permit_key
 from consent_ledger.sample import SEED, make_sample
 from consent_ledger.settings import Settings, load_settings
 from consent_ledger.supervisor import Supervisor
@@ -66,6 +67,7 @@ def command(
         settings = embedded_settings(load_settings(**{**free_ports(), "data_dir": folder}))
         with claimed_directory(settings.data_dir):
             create_missing_keys(settings)
+            create_missing_permit_key(settings)
             asyncio.run(_with_own_ledger(settings))
 
 

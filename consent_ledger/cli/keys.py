@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from consent.errors import Rejected
+from consent_ledger.cli.permit_keys import permit_group
 from consent_ledger.keys import create_missing_keys, key_paths
+from consent_ledger.permit_keys import create_missing_permit_key, permit_keys_folder
 from consent_ledger.settings import load_settings, variable_name
 
 group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+group.add_typer(permit_group, name="permit")
 
 
 class RoleName(StrEnum):
@@ -36,7 +39,10 @@ def init() -> None:
     made = set(create_missing_keys(settings))
     for name, path in key_paths(settings).items():
         typer.echo(f"{'made' if path in made else 'kept'} {name} key {path}")
-    if made:
+    permit_keys = create_missing_permit_key(settings)
+    shown = permit_keys or [permit_keys_folder(settings)]
+    typer.echo(f"{'made' if permit_keys else 'kept'} permit key {shown[0]}")
+    if made or permit_keys:
         typer.echo("Keep a copy of the keys apart from the data: without them it can't be read.")
 
 

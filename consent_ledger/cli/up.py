@@ -17,6 +17,7 @@ from consent_ledger.embedded import (
     refuse_taken_ports,
 )
 from consent_ledger.keys import create_missing_keys
+from consent_ledger.permit_keys import create_missing_permit_key
 from consent_ledger.settings import load_settings
 from consent_ledger.supervisor import Supervisor
 from consent_ledger.terminal import observer
@@ -37,6 +38,7 @@ def command(
     with claimed_directory(settings.data_dir):
         refuse_taken_ports(settings)
         create_missing_keys(settings)
+        create_missing_permit_key(settings)
         closing = "The ledger is ready. Stop it with Ctrl-C."
         shown = observer(LABELS, addresses(settings), closing, plain)
         asyncio.run(run_until_signal(make_supervisor(settings, shown)))
