@@ -92,6 +92,7 @@ def _show(answer: dict[str, Any]) -> None:
         ("next allowed", answer["next_allowed"]),
         ("judged for", ", ".join(answer["states"])),
         ("age of the facts", age),
+        ("permit", _permit(answer["permit"])),
         ("decision", answer["decision_id"]),
         ("rulebook", answer["rulebook"][:16]),
     ):
@@ -101,3 +102,7 @@ def _show(answer: dict[str, Any]) -> None:
     if answer.get("trace"):
         reasons = [reason["code"] for reason in answer["reasons"]]
         out.print(explanation_view(explain(answer["trace"], answer["rule"], reasons)))
+
+
+def _permit(permit: dict[str, str] | None) -> str | None:
+    return None if permit is None else f"{permit['id']}, good until {permit['expires_at']}"
