@@ -185,6 +185,16 @@ class Blocks:
         ).column(0)
         return [bytes(fact) for fact in column.to_pylist()]
 
+    def facts_by_offset(self, origin: LogPartition, block: Range) -> list[tuple[int, bytes]]:
+        """The facts of a block with their offsets, in offset order, as the store has them now."""
+        table = self._store.query_arrow(
+            f"SELECT offset, fact FROM facts WHERE {where(origin)} AND {within(block)} "  # noqa: S608
+            "ORDER BY offset",
+            strings_as_bytes=True,
+        )
+        offsets, facts = (table.column(name).to_pylist() for name in ("offset", "fact"))
+        return [(int(offset), bytes(fact)) for offset, fact in zip(offsets, facts, strict=True)]
+
     def _keep_root(self, origin: LogPartition, sealed: SealedBlock) -> None:
         row = pyarrow.Table.from_pylist([sealed.header(origin)], schema=_BLOCK_SCHEMA)
         kept = row.select([field.name for field in _ROOT_SCHEMA])

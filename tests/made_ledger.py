@@ -67,13 +67,16 @@ class MadeLedger:
             sealed.append(self._seal(origin, block, part))
         return sealed
 
-    def checkpoint(self, at: int = 1_790_000_000_000_000) -> None:
-        """Sign what was recorded since the last time."""
+    def checkpoint(self, at: int = 1_790_000_000_000_000, cosign: SigningKey | None = None) -> None:
+        """Sign what was recorded since the last time; `cosign` is a witness's key."""
         publication = self.log.publish()
+        note = publication.note
+        if cosign is not None:
+            note = self.log.cosigned([cosign.signature(note.text, at // 1_000_000)])
         kept = LogStore(self.store)
         kept.keep_positions(publication)
-        kept.keep(publication.checkpoint, publication.note, at)
-        self.notes.append(publication.note.encoded)
+        kept.keep(publication.checkpoint, note, at)
+        self.notes.append(note.encoded)
 
     def _cut(self, records: Sequence[MadeRecord]) -> Iterable[tuple[Block, Sequence[MadeRecord]]]:
         columns = Columns(
