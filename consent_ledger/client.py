@@ -99,7 +99,7 @@ class ApiClient:
         return _content(await self._post("/v1/audit/timeline", dict(request), why))
 
     async def _post(self, path: str, body: Any, why: str | None = None) -> httpx.Response:
-        headers = {} if why is None else {REASON_FIELD: why.encode()}
+        headers = {} if why is None else {REASON_FIELD.encode(): why.encode()}
         try:
             return await self._http.post(path, json=body, headers=headers)
         except httpx.TransportError as problem:

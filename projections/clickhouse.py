@@ -196,6 +196,14 @@ class Store:
                 settings={**self._insert_settings(token), **(settings or {})},
             )
 
+    def insert_temporary(self, table: str, rows: pa.Table, session_id: str) -> None:
+        """Insert rows into a temporary table of a session, which some call with it has made.
+
+        Nothing of it is kept, so there is no token: a call that failed leaves a table to be left.
+        """
+        with _translated("insert"):
+            self._client.insert_arrow(table, rows, settings={"session_id": session_id})
+
     def command(
         self, statement: str, settings: Settings | None = None, use_database: bool = True
     ) -> str | int | list[str]:

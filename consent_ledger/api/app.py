@@ -28,6 +28,7 @@ from consent_ledger.api.parts import ApiConfig, ApiRequest, OpenParts, RateLimit
 from consent_ledger.api.permits import key_set
 from consent_ledger.api.problems import EXCEPTION_HANDLERS
 from consent_ledger.api.reconstructing import ReconstructController
+from consent_ledger.api.reports import ReportsController
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,7 @@ def create_app(config: ApiConfig, open_parts: OpenParts) -> RequestLimits:
             CallsController,
             AuditController,
             ReconstructController,
+            ReportsController,
             LogController,
             healthz,
             readyz,

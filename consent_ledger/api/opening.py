@@ -123,6 +123,7 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
             store, config.store.database, config.history_key, config.rulebook.reasons
         ),
         accesses=AccessRecorder(store, config.access_reason_required),
+        store=store,
         reconstructions=_reconstructions(config, store),
         unready=lambda: _unready(view, surroundings, decisions),
         region_default=region_default,

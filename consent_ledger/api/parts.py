@@ -24,6 +24,7 @@ from consent_ledger.api.problems import FieldError, Problem
 from consent_ledger.api.reconstructions import Reconstructions
 from consent_ledger.api.timeline import TimelineReader
 from consent_ledger.permit_issuing import PermitIssuer
+from projections.clickhouse_async import AsyncStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class ApiParts:
     timelines: TimelineReader
     permits: PermitIssuer
     accesses: AccessRecorder
+    store: AsyncStore
     reconstructions: Reconstructions
     unready: Callable[[], list[str]]
     region_default: str | None = None

@@ -51,6 +51,8 @@ COMMANDS: dict[str, Entry] = {
     "timeline": Entry("timeline", "Show all that is known of a number, in order.", _USE),
     "reconstruct": Entry("reconstruct", "Show what was true and known at a past moment.", _USE),
     "rules": Entry("rules", "Show the rulebook, compare two, find errors.", _USE),
+    "report": Entry("report", "Show what a regulator asks for.", _USE),
+    "subject": Entry("subject", "Print the token of a number, for questions in SQL.", _USE),
     "verify": Entry("verify", "Prove that nothing was altered or left out.", _USE),
     "topics": Entry("topics", "Create the topics, or compare them with the contracts.", _CARE),
     "keys": Entry("keys", "Make the secret keys.", _CARE),
