@@ -25,6 +25,8 @@ from consent.suspect import AHEAD_MAX_US, OCCURRED_AT_MIN_US, OPT_OUTS
 
 Order = tuple[int, str, int, int]
 
+_DECISION: Final = "DialDecision"
+
 
 @dataclass(frozen=True, slots=True)
 class KnownFact:
@@ -54,6 +56,14 @@ class KnownFact:
     def happened_by(self) -> int:
         """When it had happened: nothing happens after it was recorded, whatever its date says."""
         return min(self.effective_at, self.position.recorded_at)
+
+    def had_happened(self, at: int) -> bool:
+        """True if it counts at a moment.
+
+        A decision counts after its own moment only: it can't have depended on itself, nor on the
+        permit that it gave.
+        """
+        return self.effective_at < at if self.name == _DECISION else self.happened_by <= at
 
     @property
     def event_id(self) -> str:
@@ -126,11 +136,7 @@ def fold(facts: Iterable[KnownFact]) -> SubjectState:
 def counting(facts: Iterable[KnownFact], at: int, known_at: int) -> list[KnownFact]:
     """Facts that had happened by `at` and were recorded by `known_at`, in the log's order."""
     return sorted(
-        (
-            fact
-            for fact in facts
-            if fact.happened_by <= at and fact.position.recorded_at <= known_at
-        ),
+        (fact for fact in facts if fact.had_happened(at) and fact.position.recorded_at <= known_at),
         key=lambda fact: fact.order,
     )
 

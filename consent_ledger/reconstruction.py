@@ -162,10 +162,9 @@ class Reconstructor:
     ) -> Reconstruction:
         """A canonical number at a moment; with the answer to a call, if one is asked about."""
         subject = subject_token(self._history_key, number)
-        known = self._past.facts_of(subject, moment.known_at)
+        known, around = self._past.surrounded(subject, moment.known_at)
         facts = counting(known, moment.at, moment.known_at)
         held = _Held(tuple(facts), fold(facts))
-        around = self._past.surrounding(moment.known_at)
         rules = self._rules(around)
         late = arrived(facts, moment.at, moment.at, moment.known_at)
         on_time = fold(fact for fact in facts if fact.position.recorded_at <= moment.at)

@@ -23,12 +23,9 @@ from projections.replay import Store
 RECORDED: Final = "recorded_at <= fromUnixTimestamp64Micro({known_at:Int64}, 'UTC')"
 _ORDER: Final = "ORDER BY recorded_at, topic, partition, offset"
 
-# As the index of migration 0010 has it: the token stands before the last byte of a readable fact.
+# Letter by letter as the index `by_party` has it: the token stands before the last byte of a fact.
 # Bytes that only look like one name subjects too many, whose states then say that they are not.
-_PARTY: Final = (
-    "if(substring(fact, length(fact) - 17, 1) = char(2), "
-    "substring(fact, length(fact) - 16, 16), '')"
-)
+_PARTY: Final = r"if(substring(fact, -18, 1) = '\x02', substring(fact, -17, 16), '')"
 _OF_SUBJECT: Final = f"""
 SELECT fact FROM facts WHERE subject = unhex({{subject:String}}) AND {RECORDED} {_ORDER}
 """  # noqa: S608 (all parts are our own)
@@ -40,10 +37,11 @@ SELECT DISTINCT subject FROM facts
 WHERE {_PARTY} IN (SELECT unhex(arrayJoin({{parties:Array(String)}}))) AND {RECORDED}
 LIMIT {{subjects_max:UInt32}}
 """  # noqa: S608
-_AROUND: Final = f"""
+_SURROUNDED: Final = f"""
 SELECT fact FROM facts
-WHERE subject = unhex({{nobody:String}}) AND topic IN {{topics:Array(String)}}
-  AND unreadable = '' AND {RECORDED} {_ORDER}
+WHERE subject IN (unhex({{subject:String}}), unhex({{nobody:String}})) AND {RECORDED}
+  AND (subject != unhex({{nobody:String}})
+       OR topic IN {{topics:Array(String)}} AND unreadable = '') {_ORDER}
 """  # noqa: S608
 _CALLS: Final = f"""
 SELECT fact FROM facts
@@ -103,6 +101,8 @@ class Past:
 
     def facts_of_many(self, subjects: Collection[bytes]) -> dict[bytes, list[KnownFact]]:
         """All facts of each of these subjects, in the log's order."""
+        if not subjects:
+            return {}
         asked = {"subjects": [subject.hex() for subject in subjects]}
         found: dict[bytes, list[KnownFact]] = {subject: [] for subject in subjects}
         for fact in sorted(
@@ -128,14 +128,22 @@ class Past:
             return Linked(too_many=True)
         return Linked(tuple(sorted(found - {own, NO_SUBJECT})))
 
-    def surrounding(self, known_at: int) -> list[KnownFact]:
-        """Events of programs, calendars and registries recorded by a moment, in the log's order."""
+    def surrounded(self, subject: bytes, known_at: int) -> tuple[list[KnownFact], list[KnownFact]]:
+        """As `facts_of`, and what had been recorded of programs, calendars and registries.
+
+        Both in the log's order, from one question.
+        """
         asked = {
+            "subject": subject.hex(),
             "nobody": NO_SUBJECT.hex(),
             "topics": [PROGRAM_TOPIC, CALENDAR_TOPIC, REGISTRY_TOPIC],
             "known_at": _instant(known_at),
         }
-        return _decoded(self._column(_AROUND, asked, _ONE_THREAD))
+        found = _decoded(self._column(_SURROUNDED, asked, _ONE_THREAD))
+        return (
+            [fact for fact in found if fact.subject is not None],
+            [fact for fact in found if fact.subject is None],
+        )
 
     def calls_of(self, campaign: CampaignId, test: bool, at: int, known_at: int) -> list[KnownFact]:
         """Events of a campaign's calls that may count in a period that holds `at`.

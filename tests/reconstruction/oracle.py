@@ -58,6 +58,13 @@ def state_at(raws: Iterable[Raw], at: int, known_at: int) -> Slots:
     return folded(counted)
 
 
+def _happened(raw: Raw, at: int) -> bool:
+    """A decision is no reason for itself; all else happened by its date, or was recorded."""
+    if raw.name == "DialDecision":
+        return raw.at() < at
+    return raw.at() <= at or raw.recorded_at <= at
+
+
 def folded(raws: Sequence[Raw]) -> Slots:
     """What events amount to, in any order."""
     said = [entry for raw in raws for entry in _entries(raw)]
@@ -205,7 +212,7 @@ def _withdrawn(event: Any, at: int, seller: str) -> Any:
 
 def _refused(event: Any, at: int, seller: str) -> Any:
     value = (at, event["event_id"], event["objection"])
-    said = [(("refusals", seller, event["subject_matter"] or "*"), value)]
+    said: Any = [(("refusals", seller, event["subject_matter"] or "*"), value)]
     if event["objection"]:
         entry = (at, event["event_id"], True, at, False, None)
         said.append((("dnc", seller, "INTERNAL", "objection"), entry))

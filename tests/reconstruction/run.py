@@ -179,7 +179,7 @@ def state_of(slots: Slots) -> SubjectState:
         "reassignments": entries.Reassignment,
         "attributes": entries.Attribute,
     }
-    sections: dict[str, dict[Any, Any]] = {name: {} for name in (*kinds, "attempts")}
+    sections: dict[str, Any] = {name: {} for name in (*kinds, "attempts")}
     erased = None
     for key, value in slots.items():
         section, parts = key[0], key[1:]

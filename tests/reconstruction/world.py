@@ -84,6 +84,8 @@ class World:
     decided: float = 0.0
     late_share: float = 0.01
     odd_share: float = 0.0045
+    days: int = DAYS
+    parties: bool = True
     raws: dict[int, list[Raw]] = field(default_factory=dict)
     records: dict[int, list[tuple[str, Published]]] = field(default_factory=dict)
     decisions: list[str] = field(default_factory=list)
@@ -99,7 +101,7 @@ class World:
     @property
     def end_us(self) -> int:
         """The end of the log's time."""
-        return (BEGIN_MS + DAYS * DAY_MS) * _US
+        return (BEGIN_MS + self.days * DAY_MS) * _US
 
     def build(self, store: Store, told: Callable[[int], None] = lambda done: None) -> None:
         """Make the log, and the facts of it, in a database that has the ledger's tables."""
@@ -125,12 +127,12 @@ class World:
 
     def log(self) -> Iterator[tuple[str, int, Published]]:
         """Topic, partition and record of everything, in the order of the log; only once."""
-        step = DAYS * DAY_MS / self.facts
+        step = self.days * DAY_MS / self.facts
         draw = self._draw
         for place in range(self.facts):
             at_ms = BEGIN_MS + int(place * step)
             index = draw.randrange(self.numbers)
-            if self.decide is not None and place * step > (DAYS - 1) * DAY_MS:
+            if self.decide is not None and place * step > (self.days - 1) * DAY_MS:
                 studied = draw.randrange(self.studied)
                 fields = None
                 if draw.random() < self.decided:
@@ -178,7 +180,7 @@ class World:
                 "actor": "CONSUMER",
             },
         }
-        if name in _NAMES_PARTY and index % 7 < 4 and draw.random() < 0.5:
+        if self.parties and name in _NAMES_PARTY and index % 7 < 4 and draw.random() < 0.5:
             party = f"household-{index // _HOUSEHOLD}"
             if draw.random() < 0.05:
                 party = f"household-{index // _HOUSEHOLD + 1}"
