@@ -100,7 +100,7 @@ class Backtest:
             wanted = {subject: _decisions(found, since, until) for subject, found in facts.items()}
             others = self._others(wanted, facts)
             for subject, decisions in wanted.items():
-                yield from self._of_number(decisions, facts[subject], others)
+                yield from self.of_number(decisions, facts[subject], others)
             told(start + len(part), len(subjects))
 
     def _others(
@@ -119,12 +119,13 @@ class Backtest:
         missing = sorted(tokens - known.keys())
         return {**known, **(self._past.facts_of_many(missing) if missing else {})}
 
-    def _of_number(
+    def of_number(
         self,
         decisions: Sequence[KnownFact],
         facts: Sequence[KnownFact],
         others: Mapping[bytes, Sequence[KnownFact]],
     ) -> Iterator[Flip]:
+        """Judge decisions about one number by all its facts, and those of linked numbers."""
         lifted = _Lifted()
         for decision in decisions:
             self.report.decisions += 1
