@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import polars
 
-from consent.columns import decode_columns, field_symbols
+from consent.columns import ColumnsUnreadable, decode_columns, field_symbols
 from consent.contracts import NAMESPACE, RecordContract, data_path, fact_schema
 from consent.durations import after
 from consent.suspect import AHEAD_MAX_US, OCCURRED_AT_MIN_US
@@ -133,7 +133,10 @@ def columns_of_envelopes(
         if part.item(0, "unreadable") is None:
             payload = _payload(part, nonce)
         frames.append(polars.concat([_of_envelope(part, payload), payload], how="horizontal"))
-    whole = frames[0] if len(frames) == 1 else polars.concat(frames, how="diagonal").sort("row")
+    whole = frames[0] if len(frames) == 1 else polars.concat(frames, how="diagonal")
+    # Facts that come type by type need no sorting, which is a tenth of the work.
+    if not whole.get_column("row").is_sorted():
+        whole = whole.sort("row")
     return whole.select(polars.col(name).cast(dtype) for name, dtype in COLUMNS.items())
 
 
@@ -164,7 +167,10 @@ def _of_envelope(part: polars.DataFrame, payload: polars.DataFrame) -> polars.Da
 
 def _payload(part: polars.DataFrame, nonce: bytes) -> polars.DataFrame:
     """Columns from the payloads of readable facts of one type."""
-    contract = fact_contract(part.item(0, "event_name"), part.item(0, "event_version"))
+    kind = part.item(0, "event_name"), part.item(0, "event_version")
+    if kind not in _event_types():
+        raise ColumnsUnreadable("the fact is of an event that this release does not know")
+    contract = fact_contract(*kind)
     present = {field["name"] for field in contract.schema["fields"]}
     chosen = {column: _chosen(column, present) for column in TYPED}
     wanted = {"event_id", "occurred_at", "test", "source", *chosen.values()} - {None}
@@ -309,6 +315,14 @@ def _source_symbols() -> dict[str, tuple[str, ...]]:
         for field in source["fields"]
         if isinstance(field["type"], dict)
     }
+
+
+@cache
+def _event_types() -> frozenset[tuple[str, int]]:
+    """Name and version of every event that facts may be of."""
+    paths = (data_path("schemas") / "facts").glob("*.v*.avsc")
+    names = (path.name.removesuffix(".avsc").rpartition(".v") for path in paths)
+    return frozenset((name, int(version)) for name, _, version in names if name != "Fact")
 
 
 @cache

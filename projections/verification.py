@@ -252,7 +252,10 @@ class Verification:
         return done
 
     def _pages(self, condition: str, count: int) -> Iterator[pyarrow.Table]:
-        """Facts in the store's own order, by stretches of subjects; the next one is read ahead."""
+        """Facts by stretches of subjects, as they lie in the store; the next one is read ahead.
+
+        Within a page they come type by type, which recomputing their columns is fastest with.
+        """
         number = max(1, count // self._limits.page_rows)
         edges = [index * _TOKENS // number for index in range(number + 1)]
         queries = [f"subject = unhex('{NO_SUBJECT.hex()}')"]
@@ -271,7 +274,8 @@ class Verification:
 
     def _page(self, condition: str, subjects: str) -> pyarrow.Table:
         return self._store.query_arrow(
-            f"SELECT {_NAMES} FROM facts WHERE {condition} AND {subjects}",  # noqa: S608
+            f"SELECT {_NAMES} FROM facts WHERE {condition} AND {subjects} "  # noqa: S608
+            "ORDER BY event_name, event_version, unreadable",
             strings_as_bytes=True,
         )
 
