@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import check_http, decide, revocation, verify
+from bench import as_of, check_http, decide, revocation, verify
 from bench.contestants.task import Task
 from bench.measure import rate_of_contestant, rate_of_worker
 from bench.report import machine, save, show
@@ -33,6 +33,7 @@ def main() -> None:
         "revocation_ms": lambda folder: _revocation(folder, options),
         "decide": lambda folder: decide.measure(options.seed),
         "verify": lambda folder: _verify(folder, options),
+        "as_of_ms": lambda folder: as_of.measure(folder, options.as_of_facts, options.seed),
         "check_http_ms": lambda folder: _check_http(folder, options),
     }
     rows: list[Row] = []
@@ -140,6 +141,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("rows", nargs="*", help="rows to measure; all unless named")
     parser.add_argument("--records", type=int, default=400_000, help="records per topic")
+    parser.add_argument(
+        "--as-of-facts", type=int, default=2_000_000, help="facts of the row as_of_ms"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3, help="runs of a bare loop; the median")
     parser.add_argument("--out", type=Path, default=Path("bench"))
@@ -152,6 +156,7 @@ def _options() -> argparse.Namespace:
         "decide",
         "check_http_ms",
         "verify",
+        "as_of_ms",
     )
     for row in options.rows:
         if row not in known:

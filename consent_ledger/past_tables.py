@@ -99,7 +99,7 @@ def _show_rules(answer: ReconstructAnswer) -> None:
     out.print(f"rulebook {answer.rulebook.version}, digest {answer.rulebook.digest[:16]}, {used}")
     linked = answer.linked_numbers
     others = f", and {linked} other numbers of the person" if linked else ""
-    out.print(f"{answer.facts} facts{others}")
+    out.print(f"{answer.facts} {'fact' if answer.facts == 1 else 'facts'}{others}")
     for note in answer.notes:
         out.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     for event_id in answer.repeated_event_ids:
@@ -113,7 +113,9 @@ def _show_state(answer: ReconstructAnswer) -> None:
     table = Table("what", "since", "details", box=SIMPLE_HEAD, pad_edge=False)
     for section, entries in answer.state.items():
         for entry in entries:
-            table.add_row(_SECTIONS[section], str(entry.get("at", "")), _details(entry))
+            since = str(entry.get("at", ""))
+            rest = {name: value for name, value in entry.items() if name != "at"}
+            table.add_row(_SECTIONS[section], since, _details(rest))
     out.print(table)
 
 
