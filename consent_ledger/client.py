@@ -6,7 +6,8 @@ itself; who calls knows whether to. Numbers travel in bodies only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -97,6 +98,33 @@ class ApiClient:
     async def timeline(self, request: Mapping[str, Any], why: str | None = None) -> dict[str, Any]:
         """One page of a timeline; `why` it is looked at is kept by the ledger."""
         return _content(await self._post("/v1/audit/timeline", dict(request), why))
+
+    async def scrub(
+        self, call: Mapping[str, Any], numbers: AsyncIterator[bytes], why: str | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The lines of the answer about a list, which comes as bytes of one number a line.
+
+        The last line is the run's. ApiUnavailable if the answer ends before it.
+        """
+
+        async def body() -> AsyncIterator[bytes]:
+            yield json.dumps(dict(call)).encode() + b"\n"
+            async for part in numbers:
+                yield part
+
+        headers = {} if why is None else {REASON_FIELD.encode(): why.encode()}
+        try:
+            async with self._http.stream(
+                "POST", "/v1/scrub", content=body(), headers=headers
+            ) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    _content(answer)
+                async for line in answer.aiter_lines():
+                    yield json.loads(line)
+        except httpx.TransportError as problem:
+            detail = f"no answer from {self._url} ({type(problem).__name__})"
+            raise ApiUnavailable(detail) from problem
 
     async def _post(self, path: str, body: Any, why: str | None = None) -> httpx.Response:
         headers = {} if why is None else {REASON_FIELD.encode(): why.encode()}

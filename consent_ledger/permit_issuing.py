@@ -43,7 +43,8 @@ _REMEMBERED_US: Final = 600 * MICROSECONDS
 class PermitSettings:
     """What permits are made of beside the decision. `issuer` is this ledger's public name.
 
-    `keys` are those of `folder` at the start. `remembered_max` bounds the memory of permits given; one lasts ten minutes in it.
+    `keys` are those of `folder` at the start. `remembered_max` bounds the memory of permits given;
+    one lasts ten minutes in it.
     """
 
     keys: KeyRing

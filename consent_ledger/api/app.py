@@ -29,6 +29,7 @@ from consent_ledger.api.permits import key_set
 from consent_ledger.api.problems import EXCEPTION_HANDLERS
 from consent_ledger.api.reconstructing import ReconstructController
 from consent_ledger.api.reports import ReportsController
+from consent_ledger.api.scrub import ScrubController
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,7 @@ def create_app(config: ApiConfig, open_parts: OpenParts) -> RequestLimits:
         route_handlers=[
             EventsController,
             CallsController,
+            ScrubController,
             AuditController,
             ReconstructController,
             ReportsController,

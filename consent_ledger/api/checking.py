@@ -34,6 +34,7 @@ from consent_ledger.api.call_requests import call_request
 from consent_ledger.api.linked_numbers import LinkedNumbers, linked_numbers, watermark_of
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.models import (
+    CallQuestion,
     CheckAnswer,
     CheckOutcome,
     CheckRequest,
@@ -139,13 +140,31 @@ class CallChecker:
             for one in checked
         ]
 
+    def judge(self, call: CallQuestion, number: str, principal: Principal) -> Decision:
+        """What a check would answer about a number now. It is not recorded, so it permits nothing.
+
+        Rejected for a number or a call that can't be decided about.
+        """
+        return self._judged(call, number, principal, None)[0]
+
     def _decide(self, request: CheckRequest, principal: Principal) -> _Checked:
+        decision, known = self._judged(request, request.number, principal, request.freshness_ms_max)
+        event_id = str(uuid.uuid4())
+        permit = None
+        if decision.allowed:
+            permit = self._permits.prepare(decision, known.view.state, known.number, event_id)
+        pending = self._pending(decision, known, event_id, permit)
+        return _Checked(request, decision, pending, known, permit)
+
+    def _judged(
+        self, request: CallQuestion, given: str, principal: Principal, freshness_ms_max: int | None
+    ) -> tuple[Decision, _Known]:
         principal.for_seller(request.seller_id)
-        number = canonical_number(request.number, self._settings.region_default)
+        number = canonical_number(given, self._settings.region_default)
         at = time.time_ns() // 1000
         view = self._view.look_up(number, request.seller_id, request.test)
         call = call_request(request, number, view.state, self._settings.profile)
-        reason = _unusable(view, request.freshness_ms_max)
+        reason = _unusable(view, freshness_ms_max)
         reason = reason or self._surroundings.unusable(call, at)
         if reason is None:
             linked = linked_numbers(view, self._history_key)
@@ -155,12 +174,7 @@ class CallChecker:
         else:
             linked = LinkedNumbers()
             decision = unavailable(call, reason, self._rulebook, at)
-        known, event_id = _Known(number, view, linked), str(uuid.uuid4())
-        permit = None
-        if decision.allowed:
-            permit = self._permits.prepare(decision, view.state, number, event_id)
-        pending = self._pending(decision, known, event_id, permit)
-        return _Checked(request, decision, pending, known, permit)
+        return decision, _Known(number, view, linked)
 
     def _pending(
         self,

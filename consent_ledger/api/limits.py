@@ -30,6 +30,7 @@ Receive = Any
 Send = Any
 
 _ALWAYS_ANSWERED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_STREAMED: Final = frozenset({"/v1/scrub"})
 _SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -70,8 +71,10 @@ class RequestLimits:
             return
         self._in_flight += 1
         self._metrics.in_flight.set(self._in_flight)
+        streamed = scope["path"].rstrip("/") in _STREAMED
+        timeout_ms = self._config.stream_timeout_ms if streamed else self._config.request_timeout_ms
         try:
-            async with asyncio.timeout(self._config.request_timeout_ms / 1000):
+            async with asyncio.timeout(timeout_ms / 1000):
                 await self._app(scope, receive, answer.send)
         except TimeoutError:
             log.warning("request_timed_out", path=scope.get("path_template") or "(none)")

@@ -26,6 +26,7 @@ from consent_ledger.api.confirmations import HistorySource, LogConfirmations
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.parts import ApiParts, OpenParts
 from consent_ledger.api.reconstructions import Reconstructions
+from consent_ledger.api.scrubbing import Scrubber, ScrubLimits
 from consent_ledger.api.surrounding import CallSurroundings
 from consent_ledger.api.timeline import TimelineReader
 from consent_ledger.decision_log import DecisionLog, DecisionLogLimits
@@ -57,6 +58,7 @@ class DoorsConfig:
     journal: JournalLimits = field(default_factory=JournalLimits)
     decisions: DecisionLogLimits = field(default_factory=DecisionLogLimits)
     acceptance: AcceptanceLimits = field(default_factory=AcceptanceLimits)
+    scrub: ScrubLimits = field(default_factory=ScrubLimits)
     access_reason_required: bool = False
 
 
@@ -107,6 +109,8 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
     stack.push_async_callback(activation.stop)
     activation.start()
     permits = _permits(config, store, stack)
+    checker = _checker(config, view, surroundings, decisions, metrics, permits)
+    accesses = AccessRecorder(store, config.access_reason_required)
     region_default = config.check.region_default
     return ApiParts(
         acceptor=EventAcceptor(
@@ -117,12 +121,13 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
             config.acceptance,
             CitedPermits(permits, view),
         ),
-        checker=_checker(config, view, surroundings, decisions, metrics, permits),
+        checker=checker,
+        scrubber=Scrubber(checker, accesses, config.scrub),
         permits=permits,
         timelines=TimelineReader(
             store, config.store.database, config.history_key, config.rulebook.reasons
         ),
-        accesses=AccessRecorder(store, config.access_reason_required),
+        accesses=accesses,
         store=store,
         reconstructions=_reconstructions(config, store),
         unready=lambda: _unready(view, surroundings, decisions),

@@ -22,6 +22,7 @@ from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.models import Wait
 from consent_ledger.api.problems import FieldError, Problem
 from consent_ledger.api.reconstructions import Reconstructions
+from consent_ledger.api.scrubbing import Scrubber
 from consent_ledger.api.timeline import TimelineReader
 from consent_ledger.permit_issuing import PermitIssuer
 from projections.clickhouse_async import AsyncStore
@@ -45,6 +46,7 @@ class ApiConfig:
     requests_in_flight_max: int = 512
     requests_per_second_max: int = 5_000
     request_timeout_ms: int = 30_000
+    stream_timeout_ms: int = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class ApiParts:
     checker: CallChecker
     timelines: TimelineReader
     permits: PermitIssuer
+    scrubber: Scrubber
     accesses: AccessRecorder
     store: AsyncStore
     reconstructions: Reconstructions

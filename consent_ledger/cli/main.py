@@ -47,6 +47,7 @@ COMMANDS: dict[str, Entry] = {
     "worker": Entry("worker", "Run one worker: project, record or seal.", _RUN),
     "publish": Entry("publish", "Publish events from a file.", _USE),
     "check": Entry("check", "Ask whether a number may be called now.", _USE),
+    "scrub": Entry("scrub", "Say which numbers of a list may not be called.", _USE),
     "decide": Entry("decide", "Decide the calls of scenario files; needs no service.", _USE),
     "timeline": Entry("timeline", "Show all that is known of a number, in order.", _USE),
     "reconstruct": Entry("reconstruct", "Show what was true and known at a past moment.", _USE),
