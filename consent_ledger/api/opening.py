@@ -111,16 +111,8 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
     permits = _permits(config, store, stack)
     checker = _checker(config, view, surroundings, decisions, metrics, permits)
     accesses = AccessRecorder(store, config.access_reason_required)
-    region_default = config.check.region_default
     return ApiParts(
-        acceptor=EventAcceptor(
-            publisher,
-            confirmations,
-            metrics,
-            region_default,
-            config.acceptance,
-            CitedPermits(permits, view),
-        ),
+        acceptor=_acceptor(config, publisher, confirmations, metrics, CitedPermits(permits, view)),
         checker=checker,
         scrubber=Scrubber(checker, accesses, config.scrub),
         permits=permits,
@@ -131,7 +123,20 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
         store=store,
         reconstructions=_reconstructions(config, store),
         unready=lambda: _unready(view, surroundings, decisions),
-        region_default=region_default,
+        region_default=config.check.region_default,
+    )
+
+
+def _acceptor(
+    config: DoorsConfig,
+    publisher: EventPublisher,
+    confirmations: LogConfirmations,
+    metrics: ApiMetrics,
+    cited: CitedPermits,
+) -> EventAcceptor:
+    region_default = config.check.region_default
+    return EventAcceptor(
+        publisher, confirmations, metrics, region_default, config.acceptance, cited
     )
 
 

@@ -116,7 +116,8 @@ async def test_every_problem_is_explained(client: httpx.AsyncClient, code: str) 
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [
-        ("/v1/calls/check", {"seller_id": "acme"}, "number"),
+        ("/v1/calls/check", {"seller_id": "acme"}, "purpose"),
+        ("/v1/calls/check", {**question(""), "number": 1}, "number"),
         ("/v1/calls/check", question("+12125550177", purpose="SALES"), "purpose"),
         ("/v1/calls/check", question("+12125550177", foo=1), "foo"),
         ("/v1/calls/check", question("+12125550177", seller_id=""), "seller_id"),
