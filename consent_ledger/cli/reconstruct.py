@@ -33,42 +33,52 @@ from projections.past import Past
 _FINDING = 1
 
 
-def command(
-    number: Annotated[
-        str | None, typer.Option(help="E.164, e.g. +14155550123; - for standard input.")
-    ] = None,
-    at: Annotated[str | None, typer.Option(help="The moment asked about, RFC 3339.")] = None,
-    known_at: Annotated[
-        str | None,
-        typer.Option(help="As known when; the moment itself, as the dialer knew, if not given."),
-    ] = None,
-    difference: Annotated[
-        str | None, typer.Option(help="A later time to look from: what arrived in between?")
-    ] = None,
-    request: Annotated[
-        Path | None, typer.Option(help="A JSON file with the call to ask about.")
-    ] = None,
-    seller: Annotated[str | None, typer.Option(help="Ask about a call on its behalf.")] = None,
-    purpose: Annotated[str, typer.Option(help="MARKETING, INFORMATIONAL, …")] = "MARKETING",
-    mode: Annotated[str, typer.Option(help="LIVE, PRERECORDED, ARTIFICIAL, AI_VOICE")] = "LIVE",
-    dial: Annotated[str, typer.Option(help="MANUAL, PREVIEW, PROGRESSIVE, PREDICTIVE, ATDS")] = (
-        "MANUAL"
-    ),
-    campaign: Annotated[str | None, typer.Option(help="Id of the campaign.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Goods or services it is about.")] = None,
-    state: Annotated[
-        list[str] | None, typer.Option(help="Where the person is, e.g. US-TX; repeatable.")
-    ] = None,
-    decision: Annotated[
-        str | None, typer.Option(help="Make the recorded decision of this id again.")
-    ] = None,
-    why: AccessReason = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
-) -> None:
-    """Show what was true of a number at a moment, as known at a moment, and what a call would have
-    been told; or make a recorded DECISION again from exactly the facts that it names.
+Number = Annotated[str | None, typer.Option(help="E.164, e.g. +14155550123; - for standard input.")]
+At = Annotated[str | None, typer.Option(help="The moment asked about, RFC 3339.")]
+KnownAt = Annotated[
+    str | None,
+    typer.Option(help="As known when; the moment itself, as the dialer knew, if not given."),
+]
+Later = Annotated[
+    str | None, typer.Option(help="A later time to look from: what arrived in between?")
+]
+CallFile = Annotated[Path | None, typer.Option(help="A JSON file with the call to ask about.")]
+Seller = Annotated[str | None, typer.Option(help="Ask about a call on its behalf.")]
+Purpose = Annotated[str, typer.Option(help="MARKETING, INFORMATIONAL, …")]
+Mode = Annotated[str, typer.Option(help="LIVE, PRERECORDED, ARTIFICIAL, AI_VOICE")]
+Dial = Annotated[str, typer.Option(help="MANUAL, PREVIEW, PROGRESSIVE, PREDICTIVE, ATDS")]
+Campaign = Annotated[str | None, typer.Option(help="Id of the campaign.")]
+Matter = Annotated[str | None, typer.Option(help="Goods or services it is about.")]
+States = Annotated[
+    list[str] | None, typer.Option(help="Where the person is, e.g. US-TX; repeatable.")
+]
+DecisionId = Annotated[
+    str | None, typer.Option(help="Make the recorded decision of this id again.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
-    Reads ClickHouse only. Exit code 0; with --decision 1 if it does not come out as recorded.
+
+def command(
+    number: Number = None,
+    at: At = None,
+    known_at: KnownAt = None,
+    difference: Later = None,
+    request: CallFile = None,
+    seller: Seller = None,
+    purpose: Purpose = "MARKETING",
+    mode: Mode = "LIVE",
+    dial: Dial = "MANUAL",
+    campaign: Campaign = None,
+    subject: Matter = None,
+    state: States = None,
+    decision: DecisionId = None,
+    why: AccessReason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was true and known of a number at a past moment, or make a decision again.
+
+    Asked about a call, what it would have been answered. Reads ClickHouse only. Exit code 0; with
+    --decision 1 if it does not come out as it was recorded.
     """
     settings = load_settings()
     if decision is not None:
@@ -82,11 +92,10 @@ def command(
     if request is not None:
         asked["call"] = _from_file(request)
     elif seller is not None:
+        words = {"purpose": purpose, "call_mode": mode, "dial_mode": dial}
         asked["call"] = {
             "seller_id": seller,
-            "purpose": purpose.upper(),
-            "call_mode": mode.upper(),
-            "dial_mode": dial.upper(),
+            **{name: word.upper() for name, word in words.items()},
             "campaign_id": campaign,
             "subject_matter": subject,
             "states": state or [],
