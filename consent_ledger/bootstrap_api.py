@@ -9,6 +9,7 @@ from typing import Final
 
 from consent.columns import NONCE_BYTES
 from consent.errors import Rejected
+from consent.notes import SigningKey
 from consent_ledger.adapters.publisher import PublisherConfig
 from consent_ledger.api.authentication import is_loopback, load_api_keys
 from consent_ledger.api.checking import CheckSettings
@@ -24,7 +25,8 @@ from consent_ledger.bootstrap import (
     log_folder,
     store_parameters,
 )
-from consent_ledger.keys import load_keys
+from consent_ledger.evidence_signing import EvidenceSigning
+from consent_ledger.keys import key_paths, load_keys, load_log_key
 from consent_ledger.permit_issuing import PermitSettings
 from consent_ledger.permit_keys import load_permit_keys, permit_keys_folder
 from consent_ledger.settings import Settings, variable_name
@@ -45,10 +47,19 @@ def api_config(settings: Settings) -> ApiConfig:
         keys=keys,
         answer_after="recorded" if settings.embedded else None,
         log_folder=log_folder(settings),
+        evidence=_evidence(settings),
         version=_version(),
         body_bytes_max=settings.request_bytes_max,
         request_timeout_ms=settings.request_timeout_ms,
     )
+
+
+def _evidence(settings: Settings) -> EvidenceSigning | None:
+    """What bundles are signed with; None where this process was not given the log's key."""
+    if not key_paths(settings)["log"].exists():
+        return None
+    key = SigningKey(settings.log_origin, load_log_key(settings))
+    return EvidenceSigning(log_folder(settings), key, load_keys(settings).history)
 
 
 def doors_config(settings: Settings) -> DoorsConfig:

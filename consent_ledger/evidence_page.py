@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from consent.instants import date_text
 from consent.shown_facts import shown_facts
 from consent_ledger.evidence_proof_page import proof_section
 from consent_ledger.explanation import Explanation, explain
@@ -36,6 +37,7 @@ _HEAD: Final = ("event_id", "occurred_at", "seller_id", "source", "test")
 _DECIDED: Final = ("outcomes", "applied", "watermark", "linked", "settings")
 _DIGESTS: Final = ("area_table_digest", "rulebook_digest")
 _TOLD_ELSEWHERE: Final = frozenset((*_HEAD, *_DECIDED, *_DIGESTS))
+_DAYS: Final = ("valid_from", "valid_until")
 _QUIET: Final[tuple[Any, ...]] = (None, "", [], "UNKNOWN")
 
 
@@ -297,6 +299,7 @@ def _used(name: str, value: str) -> str:
     if not isinstance(parsed, dict):
         return _word(shown_facts(((name, parsed),))[name])
     shown = shown_facts(tuple(parsed.items()))
+    shown |= {k: date_text(v) for k, v in shown.items() if k in _DAYS and isinstance(v, int)}
     return ", ".join(f"{title_of(k)} {_plain(v)}" for k, v in shown.items() if v is not None)
 
 

@@ -19,6 +19,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from consent_ledger.api.audit import AuditController
 from consent_ledger.api.calls import CallsController
 from consent_ledger.api.events import EventsController
+from consent_ledger.api.evidence import EvidenceController
 from consent_ledger.api.limits import RequestLimits
 from consent_ledger.api.log import LogController
 from consent_ledger.api.metrics import ApiMetrics
@@ -61,6 +62,7 @@ def create_app(config: ApiConfig, open_parts: OpenParts) -> RequestLimits:
             ScrubController,
             AuditController,
             ReconstructController,
+            EvidenceController,
             ReportsController,
             LogController,
             healthz,

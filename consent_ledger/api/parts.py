@@ -24,6 +24,7 @@ from consent_ledger.api.problems import FieldError, Problem
 from consent_ledger.api.reconstructions import Reconstructions
 from consent_ledger.api.scrubbing import Scrubber
 from consent_ledger.api.timeline import TimelineReader
+from consent_ledger.evidence_signing import EvidenceSigning
 from consent_ledger.permit_issuing import PermitIssuer
 from projections.clickhouse_async import AsyncStore
 
@@ -33,12 +34,13 @@ class ApiConfig:
     """Limits of the API. `keys` None: no authentication, and only from this machine.
 
     `answer_after` is what `POST /v1/events` waits for at the least: where the broker forgets when
-    it stops, `recorded`. `log_folder` holds the proof log.
+    it stops, `recorded`. `log_folder` holds the proof log; without `evidence` no bundles are made.
     """
 
     keys: ApiKeys | None = None
     answer_after: Wait | None = None
     log_folder: Path | None = None
+    evidence: EvidenceSigning | None = None
     version: str = "0"
     body_bytes_max: int = 1_048_576
     events_per_request_max: int = 1_000

@@ -54,6 +54,7 @@ COMMANDS: dict[str, Entry] = {
     "rules": Entry("rules", "Show the rulebook, compare two, find errors.", _USE),
     "report": Entry("report", "Show what a regulator asks for.", _USE),
     "subject": Entry("subject", "Print the token of a number, for questions in SQL.", _USE),
+    "evidence": Entry("evidence", "Write a number's story with proofs, for an auditor.", _USE),
     "verify": Entry("verify", "Prove that nothing was altered or left out.", _USE),
     "topics": Entry("topics", "Create the topics, or compare them with the contracts.", _CARE),
     "keys": Entry("keys", "Make the secret keys.", _CARE),

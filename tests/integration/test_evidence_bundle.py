@@ -8,6 +8,7 @@ import hashlib
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -461,6 +462,22 @@ def test_the_page_needs_nothing_else(files: Files) -> None:
     assert "47 CFR 64.1200" in text
     for mode in ("prefers-color-scheme: dark", "@media print"):
         assert mode in text
+
+
+@pytest.mark.browser
+def test_the_page_prints(files: Files, tmp_path: Path) -> None:
+    """A browser makes a document of several pages of it."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("there is no Chromium")
+    (tmp_path / "story.html").write_bytes(files["story.html"])
+    quiet = "--disable-quic --no-first-run --disable-background-networking --disable-sync"
+    given = f"--headless --no-sandbox --disable-gpu --disable-component-update {quiet}".split()
+    printed = tmp_path / "story.pdf"
+    folders = (f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={printed}")
+    subprocess.run([browser, *given, *folders, (tmp_path / "story.html").as_uri()], check=True)
+    pages = len(re.findall(rb"/Type\s*/Page\b", printed.read_bytes()))
+    assert 3 <= pages <= 30
 
 
 _TEXT = {"type": "string", "minLength": 1}
