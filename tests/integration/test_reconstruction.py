@@ -14,11 +14,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from consent.rulebook import Rulebook
 from consent_ledger.api.parts import ApiConfig
+from consent_ledger.backtest import Backtest
 from projections.clickhouse import Store
 from projections.migration import load_migrations, migrate
+from projections.past import Past
 from tests.api import ago, doors_of, event, fresh_number, grant, keys_of, publish, question, served
-from tests.decisions import packaged_rulebook
+from tests.decisions import packaged_files, packaged_rulebook, rule
 from tests.ledger import Ledger, ledger_on
 from tests.reconstruction.deciding import Decider
 from tests.reconstruction.run import Outcome, compare, reconstructor, replay_all
@@ -50,6 +53,30 @@ def test_random_moments_and_a_replayed_day(store: Store) -> None:
     assert outcome.cases == 60
     assert outcome.late_seen
     assert outcome.replayed == len(world.decisions) > 20
+    backtest(store, rulebook, rulebook, len(world.decisions), flipped=False)
+    backtest(store, rulebook, stricter(), len(world.decisions), flipped=True)
+
+
+def backtest(
+    store: Store, own: Rulebook, other: Rulebook, decisions: int, *, flipped: bool
+) -> None:
+    """Every decision is in exactly one of the counts; the same rules flip none."""
+    testing = Backtest(Past(store), other, {own.digest: own}.get)
+    flips = list(testing.run(0, 4_000_000_000_000_000))
+    report = testing.report
+    assert report.decisions == decisions
+    assert report.not_reproduced == 0
+    assert len(flips) == report.flipped == sum(report.by_change.values())
+    assert report.same + report.flipped + report.unknown + report.no_answer == decisions
+    assert bool(flips) == flipped
+    assert bool(report.by_change) == flipped
+
+
+def stricter() -> Rulebook:
+    """The same rows, and one more that denies every call to the US."""
+    return Rulebook.load(
+        {**packaged_files(), "more.yaml": json.dumps({"rules": [rule(id="US-NEW")]})}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +160,12 @@ async def test_decisions_over_http_are_made_again(
     done = ledger.run("reconstruct", "--decision", decisions[2]["decision_id"], "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["same"] is True
+    period = ("--from", ago(days=1), "--to", ago(days=-1))
+    tried = ledger.run("rules", "backtest", *period, "--rulebook", "packaged", "--json")
+    assert tried.returncode == 0, tried.stderr
+    summary = json.loads(tried.stdout.splitlines()[-1])
+    assert summary["decisions"] >= len(decisions)
+    assert (summary["flipped"], summary["not_reproduced"]) == (0, 0)
 
 
 @pytest.mark.embedded
