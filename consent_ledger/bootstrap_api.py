@@ -15,6 +15,7 @@ from consent_ledger.api.authentication import is_loopback, load_api_keys
 from consent_ledger.api.checking import CheckSettings
 from consent_ledger.api.opening import DoorsConfig, packaged_rulebook
 from consent_ledger.api.parts import ApiConfig
+from consent_ledger.api.privacy_office import PrivacyConfig
 from consent_ledger.bootstrap import (
     LogIds,
     access_reason_required,
@@ -103,6 +104,11 @@ def doors_config(settings: Settings) -> DoorsConfig:
             recorded_settings=_recorded(settings),
         ),
         access_reason_required=access_reason_required(settings),
+        privacy=PrivacyConfig(
+            dead_letter_key=keys.dead_letters,
+            keeps_consent_proof=settings.erasure_keeps_consent_proof,
+            backups_days=settings.backups_kept_days,
+        ),
         journal_folder=settings.data_dir / _JOURNAL_FOLDER if settings.embedded else None,
     )
 

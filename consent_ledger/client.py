@@ -99,6 +99,14 @@ class ApiClient:
         """One page of a timeline; `why` it is looked at is kept by the ledger."""
         return _content(await self._post("/v1/audit/timeline", dict(request), why))
 
+    async def erase(self, request: Mapping[str, Any], why: str | None = None) -> dict[str, Any]:
+        """What became of an erasure."""
+        return _content(await self._post("/v1/privacy/erasures", dict(request), why))
+
+    async def access(self, request: Mapping[str, Any], why: str | None = None) -> dict[str, Any]:
+        """All that is held on a person."""
+        return _content(await self._post("/v1/privacy/access", dict(request), why))
+
     async def scrub(
         self, call: Mapping[str, Any], numbers: AsyncIterator[bytes], why: str | None = None
     ) -> AsyncIterator[dict[str, Any]]:

@@ -273,6 +273,16 @@ class Settings(BaseSettings):
         None, "Decisions", "Country of numbers written without one. None: such numbers are refused."
     )
 
+    erasure_keeps_consent_proof: bool = _setting(
+        False,
+        "Privacy",
+        "An erasure leaves number and evidence of consent and its withdrawal, as proof. See "
+        "docs/privacy.md.",
+    )
+    backups_kept_days: Positive | None = _setting(
+        None, "Privacy", "How long backups are kept; certificates of erasure state it.", "days"
+    )
+
     serve_host: str = _setting(LOOPBACK, "HTTP", "Address that `serve` listens on.")
     serve_port: Port = _setting(18480, "HTTP", "Port that `serve` listens on.")
     api_url: str = _setting(

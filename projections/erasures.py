@@ -27,13 +27,14 @@ from consent.erasure import (
 )
 from consent.privacy import SealedLetter, open_dead_letter, position_bytes
 from projections.clickhouse import Store
-from projections.errors import StoreUnavailable
+from projections.errors import StoreRejected, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
 _SUBJECTS_AT_ONCE: Final = 500
 _POSITIONS_AT_ONCE: Final = 2_000
 _LETTERS_AT_ONCE: Final = 2_000
+_TABLES: Final = ("evidence", "dead_letters")
 _WAIT_FOR_MUTATION: Final = {"mutations_sync": 2}
 
 _KNOWN: Final = """
@@ -61,6 +62,11 @@ WHERE subject = unhex({subject:String}) AND unreadable = ''
 _LETTERS: Final = """
 SELECT hex(log_id), topic, partition, offset, nonce, original FROM dead_letters
 ORDER BY log_id, partition, offset LIMIT {rows:UInt32} OFFSET {after:UInt64}
+"""
+
+_OLD_PARTS: Final = """
+SELECT DISTINCT table FROM system.parts
+WHERE database = currentDatabase() AND table IN {tables:Array(String)} AND NOT active
 """
 
 Place = tuple[bytes, int, int]
@@ -147,6 +153,19 @@ class Erasures:
                     places.add(place)
         self._delete("dead_letters", places)
         return len(places)
+
+    def clear_old_parts(self) -> bool:
+        """Have the store remove parts that were written anew; False once there are none.
+
+        Idle, it looks for them every few minutes only. Where this user may not ask, it stays so.
+        """
+        old = self._store.query_rows(_OLD_PARTS, {"tables": list(_TABLES)})
+        for (table,) in old:
+            try:
+                self._store.command(f"SYSTEM START CLEANUP {self._store.database}.{table}")
+            except StoreRejected as refused:
+                log.info("cleanup_not_asked_for", table=table, error=str(refused))
+        return bool(old)
 
     def _reached(self, erased: Mapping[bytes, ErasedSubject]) -> set[Place]:
         reached: set[Place] = set()

@@ -9,6 +9,7 @@ point repeats or completes what was begun: each offset is in `facts` exactly onc
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -58,6 +59,7 @@ class HistorySettings:
     waiting_blocks_max: int = 2
     log_id_check_ms: int = 30_000
     erasure_sweep_ms: int = 3_600_000
+    old_parts_check_ms: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,7 @@ class HistoryWriter:
             asyncio.create_task(self._close_tails()),
             asyncio.create_task(self._watch_logs()),
             asyncio.create_task(self._sweep_erased()),
+            asyncio.create_task(self._clear_old_parts()),
         ]
         try:
             done, _ = await asyncio.wait(
@@ -250,6 +253,14 @@ class HistoryWriter:
                 self._metrics.alarm("evidence_of_erased")
                 log.error("evidence_of_erased", rows=found)
             await asyncio.sleep(self._settings.erasure_sweep_ms / 1000)
+
+    async def _clear_old_parts(self) -> None:
+        """Have what was erased leave the disk; parts grow old by merges too, so look always."""
+        erasures = self._store.erasures
+        while True:
+            await asyncio.sleep(self._settings.old_parts_check_ms / 1000)
+            with contextlib.suppress(Retryable):
+                await self._sealer.in_thread(erasures.clear_old_parts)
 
     async def _resume(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Resumed]:
         links = self._links

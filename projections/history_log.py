@@ -170,6 +170,30 @@ class LogReader:
         )
         return {partition: int(offset) for partition, offset in found.items()}
 
+    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset after the last record of each partition.
+
+        By the fetch's own high watermark: the embedded broker answers ListOffsets wrongly.
+        """
+        assert self._consumer is not None
+        consumer = self._consumer
+        starts = await self.starts(partitions)
+        consumer.assign(list(partitions))
+        for partition, offset in starts.items():
+            consumer.seek(partition, offset)
+        found: dict[TopicPartition, int] = {}
+        while missing := [partition for partition in partitions if partition not in found]:
+            await persist(
+                self._connection,
+                "ends",
+                lambda missing=missing: consumer.getmany(*missing, timeout_ms=200),  # type: ignore[misc]
+            )
+            for partition in missing:
+                high_watermark = consumer.highwater(partition)
+                if high_watermark is not None:
+                    found[partition] = int(high_watermark)
+        return found
+
     async def records_at(
         self, offsets: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, ConsumerRecord | None]:

@@ -27,6 +27,7 @@ from consent_ledger.api.openapi_page import PlainRenderPlugin
 from consent_ledger.api.operations import healthz, metrics, problem, readyz
 from consent_ledger.api.parts import ApiConfig, ApiRequest, OpenParts, RateLimiter
 from consent_ledger.api.permits import key_set
+from consent_ledger.api.privacy import PrivacyController
 from consent_ledger.api.problems import EXCEPTION_HANDLERS
 from consent_ledger.api.reconstructing import ReconstructController
 from consent_ledger.api.reports import ReportsController
@@ -61,9 +62,10 @@ def create_app(config: ApiConfig, open_parts: OpenParts) -> RequestLimits:
             CallsController,
             ScrubController,
             AuditController,
+            ReportsController,
+            PrivacyController,
             ReconstructController,
             EvidenceController,
-            ReportsController,
             LogController,
             healthz,
             readyz,

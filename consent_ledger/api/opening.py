@@ -25,6 +25,7 @@ from consent_ledger.api.cited_permits import CitedPermits
 from consent_ledger.api.confirmations import HistorySource, LogConfirmations
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.parts import ApiParts, OpenParts
+from consent_ledger.api.privacy_office import OfficeLinks, PrivacyConfig, open_office
 from consent_ledger.api.reconstructions import Reconstructions
 from consent_ledger.api.scrubbing import Scrubber, ScrubLimits
 from consent_ledger.api.surrounding import CallSurroundings
@@ -54,6 +55,7 @@ class DoorsConfig:
     history_key: bytes = field(repr=False)
     known: KnownEvents | None = None
     check: CheckSettings = field(default_factory=CheckSettings)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     journal_folder: Path | None = None
     journal: JournalLimits = field(default_factory=JournalLimits)
     decisions: DecisionLogLimits = field(default_factory=DecisionLogLimits)
@@ -122,6 +124,13 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
         accesses=accesses,
         store=store,
         reconstructions=_reconstructions(config, store),
+        privacy=open_office(
+            config.privacy,
+            OfficeLinks(publisher, confirmations, store, view, log_ids),
+            config.publisher,
+            config.history_key,
+            config.view.partitions,
+        ),
         unready=lambda: _unready(view, surroundings, decisions),
         region_default=config.check.region_default,
     )

@@ -20,6 +20,7 @@ from consent_ledger.api.authentication import ApiKeys, Principal
 from consent_ledger.api.checking import CallChecker
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.models import Wait
+from consent_ledger.api.privacy_office import PrivacyOffice
 from consent_ledger.api.problems import FieldError, Problem
 from consent_ledger.api.reconstructions import Reconstructions
 from consent_ledger.api.scrubbing import Scrubber
@@ -67,6 +68,7 @@ class ApiParts:
     accesses: AccessRecorder
     store: AsyncStore
     reconstructions: Reconstructions
+    privacy: PrivacyOffice
     unready: Callable[[], list[str]]
     region_default: str | None = None
 

@@ -56,6 +56,8 @@ COMMANDS: dict[str, Entry] = {
     "subject": Entry("subject", "Print the token of a number, for questions in SQL.", _USE),
     "evidence": Entry("evidence", "Write a number's story with proofs, for an auditor.", _USE),
     "verify": Entry("verify", "Prove that nothing was altered or left out.", _USE),
+    "erase": Entry("erase", "Erase a person, and get the certificate.", _USE),
+    "access": Entry("access", "Export everything that is held on a person.", _USE),
     "topics": Entry("topics", "Create the topics, or compare them with the contracts.", _CARE),
     "keys": Entry("keys", "Make the secret keys.", _CARE),
     "rebuild": Entry("rebuild", "Fold the history back into an empty projection.", _CARE),
