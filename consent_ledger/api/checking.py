@@ -19,6 +19,7 @@ import structlog
 from consent.contracts import contracts
 from consent.decision import Decision, decide, unavailable
 from consent.decision_record import RecordContext, decision_record
+from consent.decision_replay import unrecorded
 from consent.errors import Rejected
 from consent.instants import instant_text
 from consent.numbers import canonical_number
@@ -49,8 +50,6 @@ from consent_ledger.permit_issuing import PermitIssuer, PreparedPermit
 from projections.view import SuppressionView, ViewAnswer
 
 log = structlog.get_logger(__name__)
-
-DECISION_UNRECORDED: Final = "DECISION_UNRECORDED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +212,7 @@ class CallChecker:
             if not done:
                 correction = str(uuid.uuid4())
                 instead[one.event_id] = correction
-                behind.append(self._pending(_unrecorded(one.decision), one.known, correction))
+                behind.append(self._pending(unrecorded(one.decision), one.known, correction))
         try:
             await self._decisions.record_behind(behind)
         except DecisionUnrecorded as problem:
@@ -222,7 +221,7 @@ class CallChecker:
         return instead
 
     def _answer(self, one: _Checked, instead: str | None) -> CheckAnswer:
-        decision = one.decision if instead is None else _unrecorded(one.decision)
+        decision = one.decision if instead is None else unrecorded(one.decision)
         self._metrics.checks.labels(decision.verdict.lower(), decision.reason or "").inc()
         texts = self._rulebook.reasons
         reasons = [Reason(code, texts.text(code)) for code in decision.reasons]
@@ -278,15 +277,3 @@ def _unusable(view: ViewAnswer, freshness_ms_max: int | None) -> str | None:
     if freshness_ms_max is not None and (view.age_ms or 0) > freshness_ms_max:
         return VIEW_STALE
     return PARTY_TOO_LARGE if view.party_too_large else None
-
-
-def _unrecorded(decision: Decision) -> Decision:
-    return replace(
-        decision,
-        verdict="UNAVAILABLE",
-        reason=DECISION_UNRECORDED,
-        reasons=(DECISION_UNRECORDED,),
-        rule=None,
-        obligations=(),
-        next_allowed=None,
-    )
