@@ -25,7 +25,12 @@ from consent_ledger.api.cited_permits import CitedPermits
 from consent_ledger.api.confirmations import HistorySource, LogConfirmations
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.parts import ApiParts, OpenParts
-from consent_ledger.api.privacy_office import OfficeLinks, PrivacyConfig, open_office
+from consent_ledger.api.privacy_office import (
+    OfficeLinks,
+    PrivacyConfig,
+    PrivacyOffice,
+    open_office,
+)
 from consent_ledger.api.reconstructions import Reconstructions
 from consent_ledger.api.scrubbing import Scrubber, ScrubLimits
 from consent_ledger.api.surrounding import CallSurroundings
@@ -124,13 +129,7 @@ async def _opened(config: DoorsConfig, metrics: ApiMetrics, stack: AsyncExitStac
         accesses=accesses,
         store=store,
         reconstructions=_reconstructions(config, store),
-        privacy=open_office(
-            config.privacy,
-            OfficeLinks(publisher, confirmations, store, view, log_ids),
-            config.publisher,
-            config.history_key,
-            config.view.partitions,
-        ),
+        privacy=_office(config, OfficeLinks(publisher, confirmations, store, view, log_ids)),
         unready=lambda: _unready(view, surroundings, decisions),
         region_default=config.check.region_default,
     )
@@ -175,6 +174,11 @@ def _checker(
         config.history_key,
         permits,
     )
+
+
+def _office(config: DoorsConfig, links: OfficeLinks) -> PrivacyOffice:
+    partitions = config.view.partitions
+    return open_office(config.privacy, links, config.publisher, config.history_key, partitions)
 
 
 def _reconstructions(config: DoorsConfig, store: AsyncStore) -> Reconstructions:
