@@ -94,7 +94,7 @@ def test_consent_has_two_times(told: Told, auditor: Auditor) -> None:
     assert statuses(auditor.ask("consent_as_of", ANNA, at=now, known_at=then)) == open_
     rows = auditor.ask("consent_as_of", ANNA, at=now, known_at=now)
     assert statuses(rows) == closed
-    assert rows[1]["withdrawn_at"] == datetime(2026, 11, 5, 10, 0)  # noqa: DTZ001
+    assert rows[1]["withdrawn_at"] == datetime(2026, 11, 5, 10, 0)
     assert rows[1]["withdrawn_by"] == "ConsentWithdrawn"
 
 
