@@ -37,11 +37,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A running broker. `log_append_time` says if it stamps records itself when a topic asks."""
+    """A running broker. `log_append_time` says if it stamps records itself when a topic asks.
+
+    `run` runs a shell command where its files are, and gives exit code and output.
+    """
 
     kind: Literal["embedded", "kafka"]
     bootstrap: str
     log_append_time: bool
+    run: Callable[[str], tuple[int, bytes]] | None = None
 
 
 class EngineMissing(Exception):
@@ -81,19 +85,27 @@ def embedded_broker(log_path: Path | None = None) -> Iterator[Broker]:
 
 
 @contextlib.contextmanager
-def kafka_broker() -> Iterator[Broker]:
-    """Apache Kafka in a container, one node, on a random port of 127.0.0.1."""
+def kafka_broker(settings: Mapping[str, str] | None = None) -> Iterator[Broker]:
+    """Apache Kafka in a container, one node, on a random port of 127.0.0.1.
+
+    `settings` are environment variables of its image, beside those of every test.
+    """
     use_container_engine()
     from testcontainers.core.container import DockerContainer
 
     port = free_port()
     bootstrap = f"127.0.0.1:{port}"
     container = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, port)
-    for name, value in _kafka_environment(bootstrap).items():
+    for name, value in {**_kafka_environment(bootstrap), **(settings or {})}.items():
         container = container.with_env(name, value)
     with container:
         wait_until_answering(bootstrap)
-        yield Broker("kafka", bootstrap, log_append_time=True)
+
+        def run(command: str) -> tuple[int, bytes]:
+            done = container.exec(["sh", "-c", command])
+            return done.exit_code, done.output
+
+        yield Broker("kafka", bootstrap, log_append_time=True, run=run)
 
 
 def _kafka_environment(advertised: str) -> Mapping[str, str]:
