@@ -81,6 +81,7 @@ class Erasures:
         self._lock = threading.Lock()
         self._rows = 0
         self._known: Mapping[bytes, ErasedSubject] = {}
+        self._may_ask_for_cleanup = True
 
     def known(self) -> Mapping[bytes, ErasedSubject]:
         """Every erased subject, as the store knows it at this moment."""
@@ -154,18 +155,19 @@ class Erasures:
         self._delete("dead_letters", places)
         return len(places)
 
-    def clear_old_parts(self) -> bool:
-        """Have the store remove parts that were written anew; False once there are none.
+    def clear_old_parts(self) -> None:
+        """Have the store remove parts that were written anew.
 
         Idle, it looks for them every few minutes only. Where this user may not ask, it stays so.
         """
-        old = self._store.query_rows(_OLD_PARTS, {"tables": list(_TABLES)})
-        for (table,) in old:
+        if not self._may_ask_for_cleanup:
+            return
+        for (table,) in self._store.query_rows(_OLD_PARTS, {"tables": list(_TABLES)}):
             try:
                 self._store.command(f"SYSTEM START CLEANUP {self._store.database}.{table}")
             except StoreRejected as refused:
-                log.info("cleanup_not_asked_for", table=table, error=str(refused))
-        return bool(old)
+                self._may_ask_for_cleanup = False
+                log.warning("cleanup_not_allowed", table=table, error=str(refused))
 
     def _reached(self, erased: Mapping[bytes, ErasedSubject]) -> set[Place]:
         reached: set[Place] = set()

@@ -80,8 +80,10 @@ def publish(history: Stand, name: str, number: str = NUMBER, /, **given: Any) ->
     return str(fields["event_id"])
 
 
-def publish_erasure(history: Stand, records: int, number: str = NUMBER) -> str:
-    """Publish an ErasureExecuted that reaches the first `records` of every keyed topic."""
+def publish_erasure(
+    history: Stand, records: int, number: str = NUMBER, kept: str | None = None
+) -> str:
+    """Publish an ErasureExecuted that reaches the first `records` of every keyed topic but one."""
     cutoffs = [
         {
             "topic": topic,
@@ -90,6 +92,7 @@ def publish_erasure(history: Stand, records: int, number: str = NUMBER) -> str:
             "offset_last": records - 1,
         }
         for topic in contracts().keyed_source_topics
+        if topic != kept
     ]
     at = now_us()
     return publish(
@@ -301,6 +304,28 @@ def test_letters_that_mention_the_number_go(history: Stand) -> None:
         history.publish("consent-events", [(NUMBER.encode(), bad)])
         history.await_recorded("consent-events", 3, worker)
         assert history.store.query_rows("SELECT count() FROM dead_letters") == [(1,)]
+        assert worker.stop() == 0
+
+
+def test_a_topic_that_is_kept_keeps_its_evidence(embedded_history: Stand) -> None:
+    """Where the proof of consent is kept, other topics lose theirs; a full erasure takes all."""
+    history = embedded_history
+    before = now_us() - MINUTE_US
+    with history.worker() as worker:
+        publish(history, "ConsentGranted", occurred_at=before)
+        publish(history, "CallPlaced", occurred_at=before)
+        history.await_recorded("consent-events", 1, worker)
+        history.await_recorded("call-events", 1, worker)
+        publish_erasure(history, records=1, kept="consent-events")
+        history.await_recorded("privacy-requests", 1, worker)
+        topics = history.store.query_rows("SELECT DISTINCT topic FROM evidence")
+        assert topics == [("consent-events",)]
+        publish(history, "ConsentWithdrawn")
+        history.await_recorded("consent-events", 2, worker)
+        assert numbers(history) == {NUMBER: 2}
+        publish_erasure(history, records=2)
+        history.await_recorded("privacy-requests", 2, worker)
+        assert numbers(history) == {}
         assert worker.stop() == 0
 
 
