@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from consent.calendars_declared import CALENDAR_TOPIC
@@ -26,8 +28,11 @@ _ORDER: Final = "ORDER BY recorded_at, topic, partition, offset"
 # Letter by letter as the index `by_party` has it: the token stands before the last byte of a fact.
 # Bytes that only look like one name subjects too many, whose states then say that they are not.
 _PARTY: Final = r"if(substring(fact, -18, 1) = '\x02', substring(fact, -17, 16), '')"
+# Point reads touch as few columns as can be: what is left out of a part, and the order, is done
+# here, since each column of each month is a read of its own.
+_MONTHS: Final = "_partition_id <= {month_last:String}"
 _OF_SUBJECT: Final = f"""
-SELECT fact FROM facts WHERE subject = unhex({{subject:String}}) AND {RECORDED} {_ORDER}
+SELECT fact FROM facts WHERE subject = unhex({{subject:String}}) AND {_MONTHS}
 """  # noqa: S608 (all parts are our own)
 _OF_SUBJECTS: Final = """
 SELECT fact FROM facts WHERE subject IN (SELECT unhex(arrayJoin({subjects:Array(String)})))
@@ -38,10 +43,8 @@ WHERE {_PARTY} IN (SELECT unhex(arrayJoin({{parties:Array(String)}}))) AND {RECO
 LIMIT {{subjects_max:UInt32}}
 """  # noqa: S608
 _SURROUNDED: Final = f"""
-SELECT fact FROM facts
-WHERE subject IN (unhex({{subject:String}}), unhex({{nobody:String}})) AND {RECORDED}
-  AND (subject != unhex({{nobody:String}})
-       OR topic IN {{topics:Array(String)}} AND unreadable = '') {_ORDER}
+SELECT fact, subject = unhex({{nobody:String}}) FROM facts
+WHERE subject IN (unhex({{subject:String}}), unhex({{nobody:String}})) AND {_MONTHS}
 """  # noqa: S608
 _CALLS: Final = f"""
 SELECT fact FROM facts
@@ -73,6 +76,7 @@ GROUP BY subject ORDER BY subject
 _CONTENT: Final = """
 SELECT content FROM rulebooks WHERE rulebook_digest = unhex({digest:String}) LIMIT 1
 """
+_AROUND_TOPICS: Final = frozenset({PROGRAM_TOPIC, CALENDAR_TOPIC, REGISTRY_TOPIC})
 _NOT_MADE_YET: Final = ("UNKNOWN_DATABASE", "UNKNOWN_TABLE")
 _ONE_THREAD: Final = {"max_threads": 1}
 
@@ -96,8 +100,9 @@ class Past:
 
     def facts_of(self, subject: bytes, known_at: int = TIME_MAX_US) -> list[KnownFact]:
         """All facts of a subject that were recorded by a moment, in the log's order."""
-        asked = {"subject": subject.hex(), "known_at": _instant(known_at)}
-        return _decoded(self._column(_OF_SUBJECT, asked, _ONE_THREAD))
+        asked = {"subject": subject.hex(), "month_last": _month(known_at)}
+        found = _decoded(self._column(_OF_SUBJECT, asked, _ONE_THREAD))
+        return _in_order(found, known_at)
 
     def facts_of_many(self, subjects: Collection[bytes]) -> dict[bytes, list[KnownFact]]:
         """All facts of each of these subjects, in the log's order."""
@@ -136,14 +141,16 @@ class Past:
         asked = {
             "subject": subject.hex(),
             "nobody": NO_SUBJECT.hex(),
-            "topics": [PROGRAM_TOPIC, CALENDAR_TOPIC, REGISTRY_TOPIC],
-            "known_at": _instant(known_at),
+            "month_last": _month(known_at),
         }
-        found = _decoded(self._column(_SURROUNDED, asked, _ONE_THREAD))
-        return (
-            [fact for fact in found if fact.subject is not None],
-            [fact for fact in found if fact.subject is None],
-        )
+        own: list[bytes] = []
+        others: list[KnownFact] = []
+        for data, about_nobody in self._rows(_SURROUNDED, asked, _ONE_THREAD):
+            if not about_nobody:
+                own.append(data)
+            elif (fact := _read_once(bytes(data))).position.topic in _AROUND_TOPICS:
+                others.append(fact)
+        return _in_order(_decoded(own), known_at), _in_order([*_each_once(others)], known_at)
 
     def calls_of(self, campaign: CampaignId, test: bool, at: int, known_at: int) -> list[KnownFact]:
         """Events of a campaign's calls that may count in a period that holds `at`.
@@ -187,18 +194,42 @@ class Past:
         self, sql: str, asked: Mapping[str, Any], settings: Mapping[str, Any] | None = None
     ) -> list[Any]:
         """The first column of a result; none where history has no tables yet."""
+        return [row[0] for row in self._rows(sql, asked, settings)]
+
+    def _rows(
+        self, sql: str, asked: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
         try:
             table = self._store.query_arrow(sql, asked, settings, strings_as_bytes=True)
         except StoreRejected as refused:
             if refused.name not in _NOT_MADE_YET:
                 raise
             return []
-        return list(table.column(0).to_pylist())
+        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def _instant(micros: int) -> int:
     """An instant that the store has; recorded times lie between the same bounds."""
     return max(TIME_MIN_US, min(TIME_MAX_US, micros))
+
+
+def _month(micros: int) -> str:
+    """The month's name as history is parted; those before 1970 and after 2299 hold nothing."""
+    at = datetime.fromtimestamp(max(0, min(micros, TIME_MAX_US)) // 1_000_000, UTC)
+    return f"{at:%Y%m}"
+
+
+@lru_cache(maxsize=20_000)
+def _read_once(data: bytes) -> KnownFact:
+    """What is of no number is asked for again with every number, and seldom grows."""
+    return read_known_fact(data)
+
+
+def _in_order(facts: list[KnownFact], known_at: int) -> list[KnownFact]:
+    """Those recorded by a moment, in the log's order."""
+    kept = [fact for fact in facts if fact.position.recorded_at <= known_at]
+    kept.sort(key=lambda fact: fact.order)
+    return kept
 
 
 def _decoded(rows: Sequence[bytes]) -> list[KnownFact]:
