@@ -252,7 +252,7 @@ class Verification:
         return done
 
     def _pages(self, condition: str, count: int) -> Iterator[pyarrow.Table]:
-        """Facts by stretches of subjects, as they lie in the store; the next one is read ahead.
+        """Facts by stretches of subjects, as they lie in the store.
 
         Within a page they come type by type, which recomputing their columns is fastest with.
         """
@@ -263,34 +263,43 @@ class Verification:
             first = f"subject >= unhex('{max(low, 1):032x}')"
             last = f" AND subject < unhex('{high:032x}')" if high < _TOKENS else ""
             queries.append(first + last)
-        with ThreadPoolExecutor(1, thread_name_prefix="verify") as ahead:
-            waiting = [ahead.submit(self._page, condition, queries[0])]
-            for query in [*queries[1:], None]:
-                if query is not None:
-                    waiting.append(ahead.submit(self._page, condition, query))
-                page = waiting.pop(0).result()
-                if page.num_rows:
-                    yield from _sliced(page, self._limits.page_rows * 2)
-
-    def _page(self, condition: str, subjects: str) -> pyarrow.Table:
-        return self._store.query_arrow(
+        pages = [
             f"SELECT {_NAMES} FROM facts WHERE {condition} AND {subjects} "  # noqa: S608
-            "ORDER BY event_name, event_version, unreadable",
-            strings_as_bytes=True,
-        )
+            "ORDER BY event_name, event_version, unreadable"
+            for subjects in queries
+        ]
+        for page in self._read_ahead(pages):
+            yield from _sliced(page, self._limits.page_rows * 2)
 
     def _evidence(self, facts: FactsPass, stretches: Sequence[Stretch]) -> None:
-        for stretch in stretches:
-            for low in range(stretch.offset_first, stretch.offset_last + 1, self._limits.page_rows):
-                high = min(low + self._limits.page_rows - 1, stretch.offset_last)
-                rows = self._store.query_arrow(
-                    "SELECT offset, number, salt, evidence FROM evidence "  # noqa: S608
-                    f"WHERE {where(stretch.origin)} AND offset BETWEEN {low} AND {high}",
-                    strings_as_bytes=True,
-                )
-                if rows.num_rows:
-                    facts.add_evidence(stretch.origin, rows)
-                    self._report.evidence += rows.num_rows
+        rows_max = self._limits.page_rows
+        parts = [
+            (stretch.origin, low, min(low + rows_max - 1, stretch.offset_last))
+            for stretch in stretches
+            for low in range(stretch.offset_first, stretch.offset_last + 1, rows_max)
+        ]
+        queries = [
+            "SELECT offset, number, salt, evidence FROM evidence "  # noqa: S608
+            f"WHERE {where(origin)} AND offset BETWEEN {low} AND {high}"
+            for origin, low, high in parts
+        ]
+        for (origin, _, _), rows in zip(parts, self._read_ahead(queries), strict=True):
+            if rows.num_rows:
+                facts.add_evidence(origin, rows)
+                self._report.evidence += rows.num_rows
+
+    def _read_ahead(self, queries: Sequence[str]) -> Iterator[pyarrow.Table]:
+        """Results in order; the next one is being read while one is being judged."""
+        with ThreadPoolExecutor(1, thread_name_prefix="verify") as ahead:
+            waiting = [ahead.submit(self._read, query) for query in queries[:1]]
+            for following in [*queries[1:], None]:
+                if following is not None:
+                    waiting.append(ahead.submit(self._read, following))
+                if waiting:
+                    yield waiting.pop(0).result()
+
+    def _read(self, query: str) -> pyarrow.Table:
+        return self._store.query_arrow(query, strings_as_bytes=True)
 
     def _strays(
         self,
