@@ -97,7 +97,9 @@ class Campaign:
 
     async def run(self, runs: int, store: Store) -> None:
         """All runs, and the comparison at the end."""
-        history = HistoryCheck(store, self._log_ids, self._findings)
+        history = HistoryCheck(
+            store, self._log_ids, self._findings, self._reference.letter_may_be_erased
+        )
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _show_tasks)
         await self._view.start()
         helpers = [

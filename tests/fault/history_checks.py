@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,13 +19,21 @@ class HistoryCheck:
     """Reads the store. `events` has, per partition, the fingerprint of every record of the log.
 
     `sealed` may be called at any time and judges only what blocks cover by then; `whole` is for
-    the end, when everything must be there.
+    the end, when everything must be there. Dead letters of which `may_be_erased` says so need not
+    be; since an erasure may be ahead of what is known of the log, missing ones are told by `whole`.
     """
 
-    def __init__(self, store: Store, log_ids: Mapping[str, bytes], findings: Findings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        log_ids: Mapping[str, bytes],
+        findings: Findings,
+        may_be_erased: Callable[[Place, int], bool] = lambda _place, _offset: False,
+    ) -> None:
         self._store = store
         self._log_ids = log_ids
         self._findings = findings
+        self._may_be_erased = may_be_erased
         self._checked: dict[Place, int] = {}
 
     def sealed(self, events: Mapping[Place, array[int]]) -> int:
@@ -95,7 +103,9 @@ class HistoryCheck:
             if offset in readable and fingerprint(event_id) != known[offset]:
                 self._at("lost", "the row is of another event", "evidence", place, offset)
         letters = self._offsets("dead_letters", place, start, end, "reason")
-        self._once("dead_letters", place, letters, unreadable)
+        missing = unreadable - {int(row[0]) for row in letters}
+        excused = {at for at in missing if end is not None or self._may_be_erased(place, at)}
+        self._once("dead_letters", place, letters, unreadable - excused)
 
     def _once(
         self, table: str, place: Place, rows: Sequence[Sequence[Any]], expected: set[int]

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaTimeoutError
 
 from consent.codec import decode
 from consent.contracts import contracts
+from consent.erasure import mentions
 from consent.intake import FORWARDED_HEADER, BatchReading, EventGroup, Origin, read_batch
 from consent.lift import Position, lift, lift_unreadable
 from consent.state import EMPTY, SubjectState, merge
@@ -115,6 +116,8 @@ class Reference:
         self._counts = layout(keyed_partitions)
         self._due: dict[tuple[str, int], tuple[str, int, int, str]] = {}
         self._arrived: set[tuple[str, int]] = set()
+        self._erased: set[str] = set()
+        self._letters: dict[tuple[Place, int], tuple[bytes | None, ...]] = {}
         self._nonce = os.urandom(16)
         for place in self._counts:
             self.events[place] = array("Q")
@@ -166,12 +169,22 @@ class Reference:
         """Records that ought to have been forwarded and were not: topic, partition, offset, why."""
         return [due for sent, due in self._due.items() if sent not in self._arrived]
 
+    def letter_may_be_erased(self, place: Place, offset: int) -> bool:
+        """True for an unreadable record that mentions a number of which an erasure is in the log.
+
+        What an erasure finds of such letters it deletes; those that come later stay.
+        """
+        parts = self._letters.get((place, offset), ())
+        return any(mentions(parts, number) for number in self._erased)
+
     def _fold_group(
         self, place: Place, records: Sequence[Any], group: EventGroup, events: list[int]
     ) -> None:
         for row, index in enumerate(group.indexes):
             contract, fields = decode(records[index].value)
             events[index] = fingerprint(fields["event_id"])
+            if contract.name == "ErasureExecuted":
+                self._erased.add(fields["number"])
             if row not in group.foreign and contract.has_number:
                 position = self._position(place, records[index])
                 at = group.effective_at[row]
@@ -180,6 +193,9 @@ class Reference:
 
     def _fold_unreadable(self, place: Place, records: Sequence[Any], reading: BatchReading) -> None:
         for problem in reading.unreadable:
+            record = records[problem.index]
+            headers = (part for _name, part in record.headers)
+            self._letters[place, record.offset] = (record.key, record.value, *headers)
             if problem.restricts and problem.number is not None:
                 position = self._position(place, records[problem.index])
                 self._merge(problem.number.encode(), lift_unreadable(position))
