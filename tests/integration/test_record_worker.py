@@ -196,6 +196,7 @@ def test_registry_versions_rulebooks_and_erasures_have_tables(history: Stand) ->
         record = contracts().record(name)
         event = random_event(record, draw)
         if name == "ErasureExecuted":
+            event["test"] = False
             event["cutoffs"] = [
                 {"topic": "call-events", "log_id": b"l" * 16, "partition": 1, "offset_last": 9}
             ]
