@@ -61,7 +61,7 @@ class Worker:
         """Sends a signal to this process only."""
         os.kill(self.process.pid, number)
 
-    def exit_code(self, timeout_s: float = 30.0) -> int:
+    def exit_code(self, timeout_s: float = 120.0) -> int:
         """Waits for the end of the process."""
         return self.process.wait(timeout_s)
 
@@ -135,7 +135,7 @@ def open_gate(gate: Path, *batches: int) -> None:
 
 
 async def eventually(
-    look: Callable[[], Any], accept: Callable[[Any], bool], what: str, timeout_s: float = 30.0
+    look: Callable[[], Any], accept: Callable[[Any], bool], what: str, timeout_s: float = 120.0
 ) -> Any:
     """Polls `look()` until its value is accepted and returns it; fails at the deadline."""
     found: Any = None

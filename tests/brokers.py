@@ -171,7 +171,7 @@ def wait_until_answering(bootstrap: str, timeout_s: float = START_TIMEOUT_S) -> 
 
 
 def wait_until(
-    condition: Callable[[], T], timeout_s: float = 30.0, what: str = "the condition"
+    condition: Callable[[], T], timeout_s: float = 120.0, what: str = "the condition"
 ) -> T:
     """Polls until `condition()` is true and returns its value; fails the test at the deadline."""
     deadline = time.monotonic() + timeout_s

@@ -334,7 +334,7 @@ async def following(broker: Broker, **given: Any) -> AsyncIterator[SuppressionVi
         await view.stop()
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+async def until(condition: Callable[[], Any], timeout_s: float = 120.0) -> Any:
     """Polls on the running loop until the condition holds; returns its value."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
 from typing import Any
@@ -14,6 +15,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from consent.contracts import contracts
+from consent.partitioning import partition_of
+from consent.privacy import subject_token
 from consent.rulebook import Rulebook
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.backtest import Backtest
@@ -22,10 +26,11 @@ from projections.migration import load_migrations, migrate
 from projections.past import Past
 from tests.api import ago, doors_of, event, fresh_number, grant, keys_of, publish, question, served
 from tests.decisions import packaged_files, packaged_rulebook, rule
+from tests.events import raw
 from tests.ledger import Ledger, ledger_on
 from tests.reconstruction.deciding import Decider
 from tests.reconstruction.run import Outcome, compare, reconstructor, replay_all
-from tests.reconstruction.world import World
+from tests.reconstruction.world import HISTORY_KEY, PARTITIONS, World, number_of, rows_of
 from tests.stores import RunningFront
 
 pytestmark = pytest.mark.timeout(300)
@@ -77,6 +82,26 @@ def stricter() -> Rulebook:
     return Rulebook.load(
         {**packaged_files(), "more.yaml": json.dumps({"rules": [rule(id="US-NEW")]})}
     )
+
+
+def test_a_token_that_ends_with_zero_is_found_among_others(store: Store) -> None:
+    """The store cuts zeros off where it takes a text for a token of fixed length."""
+    migrate(store, load_migrations(files("projections") / "migrations"))
+    numbers = (number_of(index) for index in range(10_000))
+    wanted = [one for one in numbers if subject_token(HISTORY_KEY, one).endswith(b"\0")][:20]
+    topic = contracts().record("ConsentWithdrawn").topic
+    records: defaultdict[tuple[str, int], list[Any]] = defaultdict(list)
+    told = [*wanted, *(number_of(index) for index in range(2_000))]
+    for offset, number in enumerate(told):
+        record = raw("ConsentWithdrawn", offset=offset, number=number)
+        partition = partition_of(number.encode(), PARTITIONS)
+        records[topic, partition].append(record)
+    for (name, partition), found in records.items():
+        store.insert_arrow("facts", rows_of(name, partition, found), f"{name}-{partition}")
+    tokens = [subject_token(HISTORY_KEY, number) for number in wanted]
+    past = Past(store)
+    found_together = past.facts_of_many(tokens)
+    assert all(found_together[token] == past.facts_of(token) != [] for token in tokens)
 
 
 @pytest.fixture(scope="module")
