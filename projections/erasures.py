@@ -45,11 +45,11 @@ FROM erasures
 _EVENTS: Final = """
 SELECT hex(subject), hex(log_id), topic, partition, offset, event_name,
     toUnixTimestamp64Micro(effective_at), test, unreadable != ''
-FROM facts WHERE subject IN (SELECT unhex(arrayJoin({subjects:Array(String)})))
+FROM facts WHERE subject IN (SELECT toFixedString(unhex(arrayJoin({subjects:Array(String)})), 16))
 """
 _HELD: Final = """
 SELECT hex(log_id), partition, offset FROM evidence
-WHERE subject IN (SELECT unhex(arrayJoin({subjects:Array(String)})))
+WHERE subject IN (SELECT toFixedString(unhex(arrayJoin({subjects:Array(String)})), 16))
 """
 _STRAYS: Final = """
 SELECT DISTINCT hex(subject) FROM evidence WHERE subject IN (SELECT subject FROM erasures)

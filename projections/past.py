@@ -35,7 +35,8 @@ _OF_SUBJECT: Final = f"""
 SELECT fact FROM facts WHERE subject = unhex({{subject:String}}) AND {_MONTHS}
 """  # noqa: S608 (all parts are our own)
 _OF_SUBJECTS: Final = """
-SELECT fact FROM facts WHERE subject IN (SELECT unhex(arrayJoin({subjects:Array(String)})))
+SELECT fact FROM facts
+WHERE subject IN (SELECT toFixedString(unhex(arrayJoin({subjects:Array(String)})), 16))
 """
 _LINKED: Final = f"""
 SELECT DISTINCT subject FROM facts

@@ -48,7 +48,8 @@ _EVIDENCE: Final = f"SELECT offset, number, salt, evidence FROM evidence {_RANGE
 _LETTERS: Final = f"SELECT offset, nonce, original FROM dead_letters {_RANGE}"  # noqa: S608
 _NUMBERS: Final = """
 SELECT subject, any(number) FROM evidence
-WHERE subject IN (SELECT unhex(arrayJoin({subjects:Array(String)}))) AND number != ''
+WHERE subject IN (SELECT toFixedString(unhex(arrayJoin({subjects:Array(String)})), 16))
+  AND number != ''
 GROUP BY subject
 """
 

@@ -42,7 +42,7 @@ class HistorySource:
 
 _MARKS: Final = """
 SELECT topic, partition, max(offset_last) FROM {database}.blocks
-WHERE log_id IN (SELECT unhex(arrayJoin({{log_ids:Array(String)}})))
+WHERE log_id IN (SELECT toFixedString(unhex(arrayJoin({{log_ids:Array(String)}})), 16))
 GROUP BY topic, partition
 """
 _RECORDED_AT: Final = """
