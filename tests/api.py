@@ -15,6 +15,7 @@ import uvicorn
 
 from consent.area_tables import area_tables
 from consent_ledger.adapters.publisher import PublisherConfig
+from consent_ledger.api.acceptance import AcceptanceLimits
 from consent_ledger.api.app import create_app
 from consent_ledger.api.authentication import ApiKeys, Role, new_key
 from consent_ledger.api.checking import CheckSettings
@@ -76,6 +77,7 @@ def doors_of(ledger: Ledger, **changes: Any) -> DoorsConfig:
             partitions=PARTITIONS,
         ),
         "history_key": keys.history,
+        "acceptance": AcceptanceLimits(wait_timeout_ms=60_000),
         "check": CheckSettings(keyed_partitions=PARTITIONS, region_default="US"),
     }
     return DoorsConfig(**{**given, **changes})
