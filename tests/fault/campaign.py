@@ -2,10 +2,11 @@
 
     python -m tests.fault.campaign --runs 100 --seed 1
 
-Three Apache Kafka brokers in containers, the store, and two workers of each kind, run by their
-commands. The last line is JSON, `{"runs", "lost", "doubled", "projection_differs",
-"stale_reads"}`; the exit code is 0 only if every run was done and all four are 0. What was found
-is shown on stderr and, with the output of every process, kept in a folder.
+Three Apache Kafka brokers in containers, the store, two workers of each kind, `serve` and a
+witness, run by their commands. The last line is JSON, `{"runs", "lost", "doubled",
+"projection_differs", "stale_reads", "log_differs", "decisions_differ"}`; the exit code is 0 only
+if every run was done and all six are 0. What was found is shown on stderr and, with the output of
+every process, kept in a folder.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Awaitable, Callable
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,7 @@ from consent.contracts import contracts
 from projections.clickhouse import Store
 from projections.errors import StoreUnavailable
 from projections.view import SuppressionView, ViewConfig
+from tests.fault.auditor import Auditor
 from tests.fault.deployment import (
     PARTITIONS,
     Deployment,
@@ -41,7 +42,7 @@ from tests.fault.deployment import (
     keep_running,
     last_words,
 )
-from tests.fault.faults import Fault, Faults, schedule
+from tests.fault.faults import Faults, schedule
 from tests.fault.findings import Findings
 from tests.fault.history_checks import HistoryCheck
 from tests.fault.load import EventMaker, Load
@@ -55,6 +56,7 @@ from tests.fault.projection_checks import (
 )
 from tests.fault.reference import Accepted, Reference
 from tests.fault.view_watch import ViewWatch
+from tests.fault.waiting import first, show_tasks, until
 from tests.projection_worker import log_ids_from
 
 RATE: Final = 200.0
@@ -72,7 +74,12 @@ class Campaign:
     """One campaign on a running deployment."""
 
     def __init__(
-        self, deployment: Deployment, findings: Findings, folder: Path, rate: float
+        self,
+        deployment: Deployment,
+        store: Store,
+        findings: Findings,
+        folder: Path,
+        rate: float,
     ) -> None:
         self.runs = 0
         self._rate = rate
@@ -83,8 +90,9 @@ class Campaign:
         self._accepted = Accepted()
         self._reference = Reference(PARTITIONS, self._log_ids, deployment.keys.suppression)
         self._watch = ViewWatch(findings)
+        maker = EventMaker(findings.seed, PARTITIONS)
         self._load = Load(
-            EventMaker(findings.seed, PARTITIONS),
+            maker,
             self._accepted,
             self._log_ids,
             folder / "accepted.jsonl",
@@ -92,36 +100,40 @@ class Campaign:
             deployment.keys.suppression,
         )
         self._view = self._new_view()
+        self._auditor = Auditor(deployment, store, findings, maker.numbers, self._load.recent)
+        self._history = HistoryCheck(
+            store, self._log_ids, findings, self._reference.letter_may_be_erased
+        )
         self._faults = Faults(deployment)
         self._ended: dict[str, list[int]] = {}
 
-    async def run(self, runs: int, store: Store) -> None:
+    async def run(self, runs: int) -> None:
         """All runs, and the comparison at the end."""
-        history = HistoryCheck(
-            store, self._log_ids, self._findings, self._reference.letter_may_be_erased
-        )
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _show_tasks)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, show_tasks)
         await self._view.start()
         helpers = [
             asyncio.create_task(self._look_up_for_ever()),
             asyncio.create_task(self._supervise_for_ever()),
+            asyncio.create_task(self._auditor.log.look_for_ever()),
         ]
         load = asyncio.create_task(
             self._load.run(self._deployment.bootstrap, PARTITIONS, self._rate)
         )
+        calls = asyncio.create_task(self._auditor.calls.run())
         try:
-            await _first(self._all_runs(runs, history), *helpers, load)
+            await first(self._all_runs(runs), *helpers, load, calls)
             self._load.stop()
-            await _first(self._faults.healed(), *helpers)
-            await load
-            await _first(self._compare(history), *helpers)
+            self._auditor.calls.stop()
+            await first(self._faults.healed(), *helpers)
+            await asyncio.gather(load, calls)
+            await first(self._compare(), *helpers)
         finally:
-            for task in (*helpers, load):
+            for task in (*helpers, load, calls):
                 task.cancel()
-            await asyncio.gather(*helpers, load, return_exceptions=True)
+            await asyncio.gather(*helpers, load, calls, return_exceptions=True)
             await self._view.stop()
 
-    async def _all_runs(self, runs: int, history: HistoryCheck) -> None:
+    async def _all_runs(self, runs: int) -> None:
         async with asyncio.timeout(_RECOVERY_TIMEOUT_S):
             await self._view.wait_until_loaded()
         await self._recovered()
@@ -129,12 +141,12 @@ class Campaign:
             self._findings.run, self._findings.fault = number, str(fault)
             started = time.monotonic()
             await self._faults.carry_out(fault)
-            await self._after(fault, history)
+            await self._after()
             self.runs = number
             took_s = time.monotonic() - started
             self._say(f"run {number}/{runs} {fault}: {took_s:.0f} s, {self._progress()}")
 
-    async def _after(self, fault: Fault, history: HistoryCheck) -> None:
+    async def _after(self) -> None:
         """Check what can be checked by now; every other time wait for the projection first."""
         if self._chance.random() < 0.5:
             await self._recovered()
@@ -142,13 +154,14 @@ class Campaign:
         for (topic, partition), offset in self._accepted.missing(self._reference.contents):
             self._lost(topic, partition, offset)
         with contextlib.suppress(StoreUnavailable):
-            await asyncio.to_thread(history.sealed, self._reference.events)
+            await asyncio.to_thread(self._history.sealed, self._reference.events)
+        await self._auditor.after_fault()
 
-    async def _compare(self, history: HistoryCheck) -> None:
+    async def _compare(self) -> None:
         """Everything, once it is quiet."""
         self._findings.fault = "none, at the end"
-        deployment, reference = self._deployment, self._reference
-        await self._quiet(history)
+        deployment, reference, history = self._deployment, self._reference, self._history
+        await self._quiet()
         for (topic, partition), offset in self._accepted.missing_at_the_end(reference.contents):
             self._lost(topic, partition, offset)
         for topic, partition, offset, reason in reference.unforwarded():
@@ -162,6 +175,8 @@ class Campaign:
         await asyncio.to_thread(history.whole, reference.events)
         history.announced(await read_values(deployment.bootstrap, "ledger-blocks", 1))
         self._say("the history is compared")
+        await self._auditor.compare()
+        self._say(f"log and decisions are compared: {self._auditor.progress()}")
         expected = Expected(reference.states, PARTITIONS, deployment.keys.suppression)
         check = ProjectionCheck(expected, self._findings)
         check.merged("the topic, read cold", await read_cold(deployment.bootstrap, PARTITIONS))
@@ -196,7 +211,7 @@ class Campaign:
         try:
             async with asyncio.timeout(_RECOVERY_TIMEOUT_S):
                 await view.wait_until_loaded()
-                await _until(
+                await until(
                     lambda: all((one.true_at or 0) > began_us for one in view.status()),
                     _RECOVERY_TIMEOUT_S,
                 )
@@ -208,7 +223,7 @@ class Campaign:
         check.cached("a cache recovered from nothing", caches)
         self._say("the recovered cache is compared")
 
-    async def _quiet(self, history: HistoryCheck) -> None:
+    async def _quiet(self) -> None:
         """Until workers have handled everything, forwards too, so that nothing changes any more."""
         async with asyncio.timeout(_QUIET_TIMEOUT_S):
             while True:
@@ -216,7 +231,7 @@ class Campaign:
                 ends = self._reference.ends
                 await self._caught_up()
                 with contextlib.suppress(StoreUnavailable):
-                    covered = await asyncio.to_thread(history.covered)
+                    covered = await asyncio.to_thread(self._history.covered)
                     await self._reference.advance(self._deployment.bootstrap)
                     whole = all(covered.get(place, 0) >= end for place, end in ends.items())
                     if whole and self._reference.ends == ends:
@@ -230,7 +245,7 @@ class Campaign:
                 await self._caught_up()
         except TimeoutError:
             self._say(f"the projection does not recover: {self._view.status()}")
-            _show_tasks()
+            show_tasks()
             raise
 
     async def _caught_up(self) -> None:
@@ -288,6 +303,7 @@ class Campaign:
             f"{self._reference.unreadable} unreadable, "
             f"{self._reference.forwarded} forwarded, look-ups {looked_up}, "
             f"{self._watch.judged} restrictions judged, ended {self._ended}, "
+            f"{self._auditor.progress()}, "
             f"found {self._findings.result()}"
         )
 
@@ -296,35 +312,10 @@ class Campaign:
 
     def check_meaning(self) -> None:
         """Raise if so little was looked at that finding nothing means nothing."""
-        if not self._watch.judged or not self._reference.unreadable:
+        seen = self._watch.judged and self._reference.unreadable and self._auditor.has_seen
+        if not seen:
             raise RuntimeError(f"nothing was judged: {self._progress()}")
         self._say(self._progress())
-
-
-def _show_tasks() -> None:
-    """What every task waits for; asked with SIGUSR1, of a campaign that seems to hang."""
-    for task in asyncio.all_tasks():
-        task.print_stack(limit=6, file=sys.stderr)
-
-
-async def _first(main: Awaitable[None], *others: asyncio.Task[None]) -> None:
-    """Wait for `main`, or for the first failure of the others."""
-    task = asyncio.ensure_future(main)
-    waiting = {task, *others}
-    try:
-        while not task.done():
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for one in done:
-                one.result()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _until(condition: Callable[[], bool], timeout_s: float) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.1)
 
 
 def carry_out(
@@ -338,9 +329,9 @@ def carry_out(
             deployed(folder) as deployment,
             contextlib.closing(deployment.connect_store()) as store,
         ):
-            campaign = Campaign(deployment, findings, folder, rate)
+            campaign = Campaign(deployment, store, findings, folder, rate)
             try:
-                asyncio.run(campaign.run(runs, store))
+                asyncio.run(campaign.run(runs))
                 campaign.check_meaning()
                 finished = True
             finally:

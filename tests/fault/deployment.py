@@ -1,5 +1,5 @@
 """The ledger as a user runs it, with every process at hand: three brokers, a store, two of each
-worker, all started by their commands."""
+worker, the door that answers dialers, and a witness, all started by their commands."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from consent.contracts import contracts
+from consent.notes import VerifierKey
 from consent.privacy import Keys
 from consent_ledger.adapters.topic_administration import AdminConnection, topic_ids
+from consent_ledger.bootstrap_log import log_verifier_key
 from consent_ledger.keys import load_keys
 from consent_ledger.settings import load_settings
 from projections.clickhouse import Store, StoreParameters
@@ -30,7 +32,9 @@ from tests.fault.cluster import Cluster, kafka_cluster
 
 PARTITIONS: Final = 6
 SESSION_MS: Final = 6_000
-WORKERS: Final = ("project-0", "project-1", "record-0", "record-1")
+WORKERS: Final = ("project-0", "project-1", "record-0", "record-1", "seal-0", "seal-1")
+LOG_ORIGIN: Final = "ledger.example/log"
+_WITNESS: Final = "witness.example/w1"
 _STOP_TIMEOUT_S: Final = 60.0
 _STORE_START_TIMEOUT_S: Final = 120.0
 
@@ -108,6 +112,7 @@ class Deployment:
     store: Child
     store_url: str
     workers: dict[str, Child] = field(default_factory=dict)
+    serve_port: int = field(default_factory=free_port)
 
     @property
     def bootstrap(self) -> str:
@@ -119,6 +124,21 @@ class Deployment:
         """The keys of this ledger."""
         return load_keys(load_settings(data_dir=self.folder / "shared"))
 
+    @property
+    def log_folder(self) -> Path:
+        """Where the sealers keep the proof log."""
+        return self.folder / "log"
+
+    @property
+    def witness_folder(self) -> Path:
+        """What the witness remembers."""
+        return self.folder / "witness"
+
+    def log_key(self) -> VerifierKey:
+        """The public key of the proof log."""
+        settings = load_settings(data_dir=self.folder / "shared", log_origin=LOG_ORIGIN)
+        return log_verifier_key(settings)
+
     def log_ids(self) -> dict[str, bytes]:
         """UUIDs of the source topics."""
         return topic_ids(AdminConnection(self.bootstrap), contracts().source_topics)
@@ -129,18 +149,39 @@ class Deployment:
 
     def worker(self, kind: str, name: str) -> Child:
         """A worker, not started, with a data folder of its own; another one has another name."""
-        command = [_cli(), "worker", kind]
-        environment = self._environment(self.folder / name)
-        return Child(name, command, environment, self.folder / f"{name}.log")
+        return self._child(name, "worker", kind)
 
-    def run_cli(self, *arguments: str) -> None:
-        """Run one command of the ledger to its end; raises if it fails."""
+    def serve(self) -> Child:
+        """The HTTP API, not started, on `serve_port`."""
+        return self._child("serve", "serve")
+
+    def witness(self) -> Child:
+        """A witness of the proof log, not started; from now on the sealers ask it."""
+        logs = self.folder / "logs"
+        logs.write_text(f"log {self.log_key().encoded}\n")
+        arguments = ["--name", _WITNESS, "--folder", str(self.witness_folder)]
+        key = self.run_cli("witness", *arguments, "--show-key").strip()
+        port = str(free_port())
+        self._policy.write_text(f"witness w1 {key} http://127.0.0.1:{port}\n")
+        return self._child("witness", "witness", *arguments, "--policy", str(logs), "--port", port)
+
+    def _child(self, name: str, *arguments: str) -> Child:
+        environment = self._environment(self.folder / name)
+        return Child(name, [_cli(), *arguments], environment, self.folder / f"{name}.log")
+
+    @property
+    def _policy(self) -> Path:
+        return self.folder / "policy"
+
+    def run_cli(self, *arguments: str) -> str:
+        """Run one command of the ledger to its end; what it wrote. Raises if it fails."""
         environment = self._environment(self.folder / "shared")
         done = subprocess.run(
             [_cli(), *arguments], env=environment, capture_output=True, text=True, timeout=120
         )
         if done.returncode:
             raise RuntimeError(f"{arguments}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def await_store(self) -> None:
         """Return when the store answers."""
@@ -219,8 +260,16 @@ class Deployment:
             "HISTORY_KEY_FILE": str(keys / "history.key"),
             "SUPPRESSION_KEY_FILE": str(keys / "suppression.key"),
             "DEAD_LETTER_KEY_FILE": str(keys / "dead-letter.key"),
+            "LOG_KEY_FILE": str(keys / "log.key"),
+            "PERMIT_KEYS_DIR": str(keys / "permit"),
+            "LOG_DIR": str(self.log_folder),
+            "LOG_ORIGIN": LOG_ORIGIN,
+            "LOG_POLICY_FILE": str(self._policy),
+            "LOG_CHECKPOINT_INTERVAL_MS": "2000",
+            "SERVE_PORT": str(self.serve_port),
             "PROJECT_PORT": str(free_port()),
             "RECORD_PORT": str(free_port()),
+            "SEAL_PORT": str(free_port()),
         }
         kept = {name: value for name, value in os.environ.items() if name[:8] != "CONSENT_"}
         return kept | {f"CONSENT_{name}": value for name, value in settings.items()}
@@ -228,7 +277,7 @@ class Deployment:
 
 @contextlib.contextmanager
 def deployed(folder: Path) -> Iterator[Deployment]:
-    """Start brokers and store, make keys and topics, start two workers of each kind."""
+    """Start brokers and store, make keys and topics, start all processes of the ledger."""
     with contextlib.ExitStack() as stack:
         port = free_port()
         command = [sys.executable, "-m", "projections.embedded_clickhouse"]
@@ -241,10 +290,12 @@ def deployed(folder: Path) -> Iterator[Deployment]:
         made.run_cli("keys", "init")
         made.run_cli("topics", "apply")
         made.await_store()
-        for name in WORKERS:
-            worker = made.workers[name] = made.worker(name.split("-")[0], name)
-            stack.callback(worker.kill)
-            worker.start()
+        children = [made.witness(), made.serve()]
+        children += [made.worker(name.split("-")[0], name) for name in WORKERS]
+        for child in children:
+            made.workers[child.name] = child
+            stack.callback(child.kill)
+            child.start()
         yield made
 
 

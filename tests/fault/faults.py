@@ -14,11 +14,13 @@ from tests.fault.deployment import SESSION_MS, Child, Deployment
 
 STORE_AWAY_S: Final = 20.0
 _IN_SYNC_TIMEOUT_S: Final = 240.0
-_FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
+FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "kill": ("kill_record", "kill_project", "kill_two"),
     "pause": ("pause_project", "pause_record", "pause_two"),
     "broker": ("kill_broker",),
     "store": ("pause_store", "kill_store"),
+    "proofs": ("kill_seal", "pause_seal", "kill_witness"),
+    "answers": ("kill_serve",),
 }
 
 
@@ -40,7 +42,7 @@ def schedule(seed: int) -> Iterator[Fault]:
     """Faults without end: each round has every one once, and begins with one of each family."""
     chance = random.Random(seed)
     while True:
-        families = {name: chance.sample(kinds, len(kinds)) for name, kinds in _FAMILIES.items()}
+        families = {name: chance.sample(kinds, len(kinds)) for name, kinds in FAMILIES.items()}
         first = [kinds.pop() for kinds in families.values()]
         rest = [kind for kinds in families.values() for kind in kinds]
         chance.shuffle(first)
@@ -76,6 +78,10 @@ class Faults:
             "pause_record": lambda fault: self._pause(fault, f"record-{fault.target}"),
             "pause_project": lambda fault: self._pause(fault, f"project-{fault.target}"),
             "pause_two": lambda fault: self._pause(fault, *fault.second),
+            "kill_seal": lambda fault: self._kill(fault, f"seal-{fault.target}"),
+            "pause_seal": lambda fault: self._pause(fault, f"seal-{fault.target}"),
+            "kill_witness": lambda fault: self._kill(fault, "witness"),
+            "kill_serve": lambda fault: self._kill(fault, "serve"),
             "kill_broker": self._kill_broker,
             "pause_store": self._pause_store,
             "kill_store": self._kill_store,

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-KINDS: Final = ("lost", "doubled", "projection_differs", "stale_reads")
+KINDS: Final = (
+    "lost",
+    "doubled",
+    "projection_differs",
+    "stale_reads",
+    "log_differs",
+    "decisions_differ",
+)
 _SHOWN_MAX: Final = 20
 
 

@@ -104,6 +104,11 @@ class EventMaker:
         self._numbers = sorted(chosen)
         self._chance.shuffle(self._numbers)
 
+    @property
+    def numbers(self) -> list[str]:
+        """All numbers that events may be about."""
+        return self._numbers
+
     def draft(self) -> Draft:
         """The next record."""
         chance = self._chance
