@@ -40,6 +40,7 @@ _POLL_S: Final = 0.05
 _CHECK_GAP_S: Final = 0.005
 _MALFORMED_TOPIC: Final = "consent-events"
 _DECISIONS_TOPIC: Final = "dial-decisions"
+_WHY: Final = "demonstration with fictional numbers"
 
 Place = tuple[str, int, int]
 
@@ -180,7 +181,7 @@ class Demonstration:
         deadline = time.monotonic() + DEADLINE_S
         request = {"number": HERO_NUMBER, "entries_max": 1_000}
         while True:
-            entries: list[dict[str, Any]] = (await self._client.timeline(request))["entries"]
+            entries: list[dict[str, Any]] = (await self._client.timeline(request, _WHY))["entries"]
             if self._decisions <= {entry["event_id"] for entry in entries}:
                 return entries
             if time.monotonic() > deadline:

@@ -18,6 +18,8 @@ from consent.privacy import subject_token
 from consent_ledger.api.authentication import ROLES
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.bootstrap import prepare_store, store_parameters
+from consent_ledger.client import ApiAddress, ApiClient
+from consent_ledger.demonstration import Demonstration
 from consent_ledger.keys import load_keys
 from projections.clickhouse import Store
 from projections.report_catalogue import packaged_reports
@@ -200,3 +202,13 @@ async def test_what_can_not_be_written_down_is_not_shown(ledger: Ledger) -> None
     alone = Ledger(ledger.broker, away, ledger.folder, ledger.ports)
     done = alone.run("subject", ANNA)
     assert (done.returncode, done.stdout) == (3, "")
+
+
+async def test_the_demonstration_says_why_it_looks(
+    doors: tuple[httpx.AsyncClient, dict[str, str]], ledger: Ledger
+) -> None:
+    """Where keys are asked for, a reason is as well: the demo's own steps give one."""
+    client, tokens = doors
+    key = tokens["auditor"].removeprefix("Bearer ")
+    async with ApiClient(ApiAddress(str(client.base_url), key)) as api:
+        assert await Demonstration(settings_of(ledger), api).timeline() == []
