@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -28,7 +29,6 @@ from consent_ledger.permit_keys import load_permit_keys, permit_keys_folder
 from consent_ledger.settings import Settings
 from projections.surroundings import SurroundingsConfig
 from projections.view import ViewConfig
-from tests.brokers import free_port
 from tests.ledger import PARTITIONS, Ledger
 
 READY_TIMEOUT_S = 60.0
@@ -89,23 +89,37 @@ async def served(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a server that runs with these parts; waits until it is ready."""
     app = create_app(config or ApiConfig(), doors(doors_config))
-    port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=port, log_level="error", access_log=False, lifespan="on")
-    )
-    running = asyncio.create_task(server.serve())
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="on"))
+    running = asyncio.create_task(server.serve([listening]))
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             while not server.started:
                 assert not running.done(), "the server did not start"
                 await asyncio.sleep(0.02)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            await until_reached(client)
             if ready:
                 await until_ready(client)
             yield client
     finally:
         server.should_exit = True
         await running
+
+
+async def until_reached(client: httpx.AsyncClient) -> None:
+    """Return once connections arrive.
+
+    A container engine redirects the ports of its containers, and for a moment still those of a
+    container that has just ended; such a port may be ours by then.
+    """
+    async with asyncio.timeout(READY_TIMEOUT_S):
+        while True:
+            with contextlib.suppress(httpx.ConnectError):
+                await client.get("/healthz")
+                return
+            await asyncio.sleep(0.05)
 
 
 async def until_ready(client: httpx.AsyncClient) -> None:

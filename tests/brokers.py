@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import struct
@@ -32,6 +33,9 @@ _ENGINE_TIMEOUT_S = 60
 _ENGINE_SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 _PR_SET_PDEATHSIG = 1
 
+# Not the run's own seed, which is the same in each of its processes.
+_PORT_CHANCE = random.SystemRandom()
+
 T = TypeVar("T")
 
 
@@ -53,10 +57,16 @@ class EngineMissing(Exception):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that was free a moment ago.
+
+    From below those that systems give to outgoing connections, so that none of the many
+    connections of a test run takes it before the server does.
+    """
+    while True:
+        port = _PORT_CHANCE.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def die_with_parent() -> None:
