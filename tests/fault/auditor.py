@@ -26,7 +26,7 @@ from tests.fault.deployment import Deployment
 from tests.fault.findings import Findings
 from tests.fault.log_watch import LogWatch
 
-_EARLY_MAX: Final = 40
+_EARLY_MAX: Final = 10
 _SEALED_TIMEOUT_S: Final = 300.0
 _SEALED_PAUSE_S: Final = 2.0
 _UNDER_WAY: Final = frozenset({"BLOCK_UNSEALED"})

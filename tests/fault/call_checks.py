@@ -22,7 +22,7 @@ from projections.clickhouse import Store
 from projections.past import Past
 from tests.fault.findings import Findings
 
-_PAUSE_S: Final = 0.4
+_PAUSE_S: Final = 2.0
 _TIMEOUT_S: Final = 15.0
 _CALLS: Final = (
     ("INFORMATIONAL", "LIVE", "MANUAL"),

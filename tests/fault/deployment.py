@@ -260,6 +260,9 @@ class Deployment:
             "HISTORY_KEY_FILE": str(keys / "history.key"),
             "SUPPRESSION_KEY_FILE": str(keys / "suppression.key"),
             "DEAD_LETTER_KEY_FILE": str(keys / "dead-letter.key"),
+            # Wide, so that on a busy machine, too, calls are decided about.
+            "VIEW_MAX_AGE_MS": "60000",
+            "SURROUNDINGS_MAX_AGE_MS": "60000",
             "LOG_KEY_FILE": str(keys / "log.key"),
             "PERMIT_KEYS_DIR": str(keys / "permit"),
             "LOG_DIR": str(self.log_folder),

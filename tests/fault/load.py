@@ -53,6 +53,8 @@ _DRAWN_MAX: Final = 50
 """Events of each type that are drawn field by field; later ones vary them, which is cheaper."""
 _WATCHED: Final = 0.4
 """Share of the plain restrictions that the view is watched for."""
+_ERASURES: Final = 0.1
+"""How much seldomer erasures are than other types: each of them looks through all of history."""
 _SELDOM: Final = 0.03
 """Share of the events that are about no number."""
 
@@ -147,11 +149,17 @@ class EventMaker:
         return self._numbers[index]
 
     def _good(self) -> Draft:
-        record = self._chance.choice(self._about_numbers)
+        record = self._about_a_number()
         return self._kept(record, self._fields(record))
 
-    def _late(self) -> Draft:
+    def _about_a_number(self) -> RecordContract:
         record = self._chance.choice(self._about_numbers)
+        while record.name == "ErasureExecuted" and self._chance.random() > _ERASURES:
+            record = self._chance.choice(self._about_numbers)
+        return record
+
+    def _late(self) -> Draft:
+        record = self._about_a_number()
         fields = self._fields(record)
         fields["occurred_at"] -= self._chance.randrange(_HOUR_US, 30 * _DAY_US)
         return self._kept(record, fields)
