@@ -6,6 +6,8 @@ RUNS ?= 100
 # Integration tests mostly wait, so more processes than cores; each starts brokers of its own.
 TEST_PROCESSES ?= 3
 SEED ?= 1
+# Records per second while faults happen; more needs more than two cores.
+RATE ?= 100
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
@@ -51,7 +53,7 @@ bench: $(BENCH_STAMP) ## Measure against peers on Apache Kafka; writes bench/res
 	$(BIN)/python -m bench
 
 faults: $(STAMP) ## RUNS faults under load on three Apache Kafka brokers; the last line is JSON
-	$(BIN)/python -m tests.fault.campaign --runs $(RUNS) --seed $(SEED)
+	$(BIN)/python -m tests.fault.campaign --runs $(RUNS) --seed $(SEED) --rate $(RATE)
 
 mutants: $(STAMP) ## Change every parameter of the rules, one at a time; the last line is JSON
 	$(BIN)/python -m tests.mutation --seed $(SEED)

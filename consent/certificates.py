@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
 from consent.instants import instant_text
 
@@ -87,23 +87,23 @@ def canonical_bytes(certificate: Mapping[str, Any]) -> bytes:
 
 
 def entry_of(certificate: Mapping[str, Any], recorded_at: int) -> dict[str, Any]:
-    """Fields of the LogEntry that seals a certificate; its id is a function of the certificate."""
-    own = str(certificate["certificate_id"])
-    try:
-        entry_id = UUID(own)
-    except ValueError:
-        entry_id = uuid5(NAMESPACE_URL, f"erasure:{own}")
+    """Fields of the LogEntry that seals a certificate.
+
+    Its id is that of all the certificate says: whoever published the event may have used the
+    certificate's own id before, or have published the event twice.
+    """
+    digest = hashlib.sha256(canonical_bytes(certificate)).digest()
     content = {
-        "certificate_id": own,
+        "certificate_id": str(certificate["certificate_id"]),
         "topics_until": certificate["topics_until"] or "",
         "backups_until": certificate["backups_until"] or "",
     }
     return {
-        "entry_id": str(entry_id),
+        "entry_id": str(uuid5(NAMESPACE_URL, f"erasure:{digest.hex()}")),
         "at": recorded_at,
         "entry_kind": ENTRY_KIND,
         "subject": bytes.fromhex(certificate["subject"]),
-        "content_sha256": hashlib.sha256(canonical_bytes(certificate)).digest(),
+        "content_sha256": digest,
         "content": [{"name": name, "value": value} for name, value in content.items()],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from typing import Any
 
 from consent.certificates import (
@@ -38,13 +39,27 @@ def test_it_is_a_function_of_the_event() -> None:
 
 
 def test_the_entry_that_seals_it_has_its_digest() -> None:
-    """Ids that are no UUID get one that depends on them alone; the record can be written."""
+    """Its id is that of all that the certificate says; the record can be written."""
     made = certificate(certificate_id="C-1")
     entry = entry_of(made, PLACE.recorded_at)
     assert entry["content_sha256"] == hashlib.sha256(canonical_bytes(made)).digest()
     assert entry["entry_id"] == entry_of(made, PLACE.recorded_at)["entry_id"]
     assert entry["entry_id"] != entry_of(certificate(certificate_id="C-2"), 1)["entry_id"]
     assert encode("LogEntry", entry)
+
+
+def test_two_events_with_one_certificate_id_are_sealed_each() -> None:
+    """A publisher may send an erasure twice, or give the id of one to another: neither is lost."""
+    made = certificate(certificate_id="C-1", event_id="one")
+    other = certificate(certificate_id="C-1", event_id="another")
+    place = ExecutedPlace(**{**asdict(PLACE), "offset": 8})
+    again = certificate_of(
+        event("ErasureExecuted", request_id="REQ-1", certificate_id="C-1", event_id="one"),
+        place,
+        SUBJECT,
+    )
+    ids = {entry_of(one, PLACE.recorded_at)["entry_id"] for one in (made, other, again)}
+    assert len(ids) == 3
 
 
 def test_an_instant_that_no_calendar_has_stops_nobody() -> None:
