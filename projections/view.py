@@ -122,11 +122,14 @@ class SuppressionView:
         """
         key = number.encode("ascii")
         view = self._partitions[partition_of(key, self._config.partitions)]
-        age, state = self._age(view), view.state_of(key)
+        now = self._clock_us()
+        age, state = self._age(view, now), view.state_of(key)
         parties = parties_for(state, seller_id, test) if seller_id and state.attributes else ()
         if not parties:
             return ViewAnswer(state, age.freshness, view.number, age.true_at, age.age_ms)
-        worst = worst_age([self._age(one) for one in self._partitions])
+        # One instant for all, or the oldest could be a millisecond younger than one of them.
+        ages = [self._age(one, now) for one in self._partitions]
+        worst = worst_age(ages)
         too_large = party_size(self._partitions, parties) > self._config.party_numbers_max
         return ViewAnswer(
             state,
@@ -134,7 +137,7 @@ class SuppressionView:
             view.number,
             worst.true_at,
             worst.age_ms,
-            () if too_large else linked_states(self._partitions, parties, key, self._age),
+            () if too_large else linked_states(self._partitions, parties, key, ages),
             too_large,
             worst.partition,
         )
@@ -156,7 +159,7 @@ class SuppressionView:
                 len(view.parties),
             )
             for view in self._partitions
-            for age in (self._age(view),)
+            for age in (self._age(view, self._clock_us()),)
         ]
 
     async def wait_until(self, topic: str, partition: int, offset: int) -> None:
@@ -181,13 +184,13 @@ class SuppressionView:
         applied = self._partitions[partition].applied.get((topic, log_id))
         return applied is not None and applied.offset_last >= offset
 
-    def _age(self, view: PartitionView) -> PartitionAge:
+    def _age(self, view: PartitionView, now: int) -> PartitionAge:
         true_at = view.true_at
         unloaded = self._failed or not view.loaded
         if true_at is None:
             freshness = Freshness.UNLOADED if unloaded else Freshness.STALE
             return PartitionAge(view.number, freshness, None, None)
-        age_ms = (self._clock_us() - true_at) // 1000
+        age_ms = (now - true_at) // 1000
         if unloaded:
             return PartitionAge(view.number, Freshness.UNLOADED, true_at, age_ms)
         offset_max_ms = self._config.clock_offset_max_ms

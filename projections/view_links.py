@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from consent.party_links import Party, parties_in
 from projections.view_answer import Freshness, LinkedState, PartitionAge
@@ -31,15 +31,16 @@ def linked_states(
     views: Sequence[PartitionView],
     parties: Collection[Party],
     own: bytes,
-    age_of: Callable[[PartitionView], PartitionAge],
+    ages: Sequence[PartitionAge],
 ) -> tuple[LinkedState, ...]:
     """States that are linked to one of the parties, except that of `own`, each once.
 
+    `ages` are those of the views, in their order.
     A number that is just being erased is still in the index under its own key; its state says
     that it is linked no longer.
     """
     found: dict[bytes, LinkedState] = {}
-    for view in views:
+    for view, age in zip(views, ages, strict=True):
         keys = sorted({key for party in parties for key in view.parties.keys_of(party)})
         # Of a number and its token the number comes last: its state has what either has.
         homes = {view.home_of(key): key for key in keys}
@@ -47,5 +48,5 @@ def linked_states(
         for home, key in homes.items():
             state = view.state_of(key)
             if not parties_in(state.attributes).isdisjoint(parties):
-                found[home] = LinkedState(home, state, age_of(view))
+                found[home] = LinkedState(home, state, age)
     return tuple(found.values())
