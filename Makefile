@@ -35,7 +35,7 @@ up: $(STAMP) ## Run broker, store, workers and API on this machine, data under .
 	$(BIN)/consent-ledger up
 
 test: $(STAMP) ## All tests; those on Apache Kafka need a container engine
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## Format, lint, types, import contracts, contracts of the log, docs
 	$(BIN)/ruff format --check .
@@ -43,7 +43,7 @@ check: $(STAMP) ## Format, lint, types, import contracts, contracts of the log, 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m consent_ledger.contract_checks
-	$(BIN)/python -m pytest -q tests/docs tests/packaging tests/contract
+	$(BIN)/python -m pytest -q -m 'not slow and not embedded and not kafka' tests/docs tests/packaging tests/contract
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .

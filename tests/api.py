@@ -26,23 +26,11 @@ from consent_ledger.bootstrap import LogIds, admin_connection, store_parameters
 from consent_ledger.keys import load_keys
 from consent_ledger.permit_issuing import PermitSettings
 from consent_ledger.permit_keys import load_permit_keys, permit_keys_folder
-from consent_ledger.settings import Settings
 from projections.surroundings import SurroundingsConfig
 from projections.view import ViewConfig
-from tests.ledger import PARTITIONS, Ledger
+from tests.ledger import PARTITIONS, Ledger, settings_of
 
 READY_TIMEOUT_S = 60.0
-
-
-def settings_of(ledger: Ledger) -> Settings:
-    """The settings that the ledger's own processes have."""
-    prefix = "CONSENT_"
-    given = {
-        name.removeprefix(prefix).lower(): value
-        for name, value in ledger.environment.items()
-        if name.startswith(prefix)
-    }
-    return Settings(**given)
 
 
 def doors_of(ledger: Ledger, **changes: Any) -> DoorsConfig:

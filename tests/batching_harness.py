@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +16,8 @@ from faust.contrib.asgi import bind_to_running_loop
 
 from streams.apps import BatchApp
 from tests.batching_worker import Plan, read_journal
-from tests.brokers import Broker, committed, die_with_parent, unique, wait_until
+from tests.brokers import Broker, committed, unique, wait_until
+from tests.processes import ModuleProcess
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,14 +28,8 @@ class Worker:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.output = Path(f"{plan.journal}.{unique('output')}")
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.batching_worker", json.dumps(asdict(plan))],
-                cwd=ROOT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,
-            )
+        argument = json.dumps(asdict(plan))
+        self.process = ModuleProcess("tests.batching_worker", argument, self.output)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """What this process has journalled under `name`."""

@@ -163,6 +163,11 @@ def build(plan: Plan) -> BatchApp:
     return app
 
 
+def main(argument: str) -> int:
+    """Runs the worker that a plan describes, given as JSON; returns its exit code."""
+    plan = Plan(**json.loads(argument))
+    return run_worker(build(plan), WorkerOptions(health_port=plan.health_port))
+
+
 if __name__ == "__main__":
-    given = Plan(**json.loads(sys.argv[1]))
-    sys.exit(run_worker(build(given), WorkerOptions(health_port=given.health_port)))
+    sys.exit(main(sys.argv[1]))

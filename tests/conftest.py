@@ -20,6 +20,7 @@ settings.register_profile("ledger", deadline=None, suppress_health_check=[Health
 settings.load_profile("ledger")
 
 _missing_engine: list[str] = []
+_LAST: Final = ("property", "docs", "packaging", "unit")
 _LEFT_OUT: Final = "Apache Kafka is left out"
 
 
@@ -77,6 +78,15 @@ def kafka_stage(kafka_broker: Broker, tmp_path: Path) -> Iterator[Stage]:
     """As `stage`, for what only Apache Kafka has."""
     with staged(kafka_broker, tmp_path) as one:
         yield one
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow kinds of tests first, so that a run in several processes does not wait for one file."""
+    items.sort(key=lambda item: _LAST.index(part) if (part := _part(item)) in _LAST else -1)
+
+
+def _part(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,6 +19,11 @@ import pytest
 from kafka import KafkaAdminClient
 
 from consent.contracts import contracts
+from consent_ledger.adapters import topic_administration
+from consent_ledger.bootstrap import admin_connection, topic_layout
+from consent_ledger.keys import create_missing_keys
+from consent_ledger.permit_keys import create_missing_permit_key
+from consent_ledger.settings import Settings
 from tests.brokers import Broker, die_with_parent, embedded_broker, free_port, wait_until
 
 PARTITIONS = 4
@@ -127,9 +132,7 @@ def running_ledger(
     }
     ledger = Ledger(broker, environment, folder, ports)
     try:
-        for arguments in (("keys", "init"), ("topics", "apply")):
-            done = ledger.run(*arguments)
-            assert done.returncode == 0, done.stderr or done.stdout
+        _prepare(ledger)
         for name in workers:
             ledger.start(name, "worker", name)
         yield ledger
@@ -137,6 +140,25 @@ def running_ledger(
         for name in list(ledger.processes):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 ledger.stop(name)
+
+
+def settings_of(ledger: Ledger) -> Settings:
+    """The settings that the ledger's own processes have."""
+    prefix = "CONSENT_"
+    given = {
+        name.removeprefix(prefix).lower(): value
+        for name, value in ledger.environment.items()
+        if name.startswith(prefix)
+    }
+    return Settings(**given)
+
+
+def _prepare(ledger: Ledger) -> None:
+    """What `keys init` and `topics apply` do, without a process for each."""
+    settings = settings_of(ledger)
+    create_missing_keys(settings)
+    create_missing_permit_key(settings)
+    topic_administration.apply(admin_connection(settings), topic_layout(settings))
 
 
 @contextlib.contextmanager

@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,8 +25,9 @@ from consent.state import EMPTY, SubjectState, merge
 from consent.state_codec import Watermark, decode_state, decode_watermark
 from consent_ledger.adapters.topic_administration import AdminConnection, topic_ids
 from projections.view import SuppressionView, ViewConfig
-from tests.brokers import Broker, create_topics, die_with_parent, unique, wait_until
+from tests.brokers import Broker, create_topics, unique, wait_until
 from tests.events import event
+from tests.processes import ModuleProcess
 from tests.projection_worker import KEYS, Plan, log_ids_from
 
 ROOT = Path(__file__).parent.parent
@@ -216,14 +215,8 @@ class ProjectWorker:
         self.plan = plan
         Path(plan.data_dir).mkdir(parents=True, exist_ok=True)
         self.output = Path(plan.data_dir) / f"{unique('output')}.log"
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.projection_worker", json.dumps(asdict(plan))],
-                cwd=ROOT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,
-            )
+        argument = json.dumps(asdict(plan))
+        self.process = ModuleProcess("tests.projection_worker", argument, self.output)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to this process only."""

@@ -68,9 +68,9 @@ def log_ids_from(bootstrap: str):  # type: ignore[no-untyped-def]
     return log_ids
 
 
-def main() -> int:
+def main(argument: str) -> int:
     """Runs until it is stopped, or ends itself."""
-    plan = Plan(**json.loads(sys.argv[1]))
+    plan = Plan(**json.loads(argument))
     app = AppConfig(
         group_id=plan.group,
         bootstrap_servers=plan.bootstrap,
@@ -95,4 +95,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

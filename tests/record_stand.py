@@ -7,8 +7,6 @@ import contextlib
 import json
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
@@ -35,7 +33,8 @@ from consent_ledger.adapters.topic_administration import (
 from projections.clickhouse import Store
 from projections.history_blocks import Blocks
 from projections.migration import load_migrations, migrate
-from tests.brokers import Broker, committed, die_with_parent, unique, wait_until
+from tests.brokers import Broker, committed, unique, wait_until
+from tests.processes import ModuleProcess
 from tests.record_process import KEYS, Plan
 from tests.strategies import Fields, random_event, raw_of
 
@@ -47,7 +46,7 @@ RECORDED_TIMEOUT_S = 60.0
 class Worker:
     """A record worker in a process of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: ModuleProcess
     log_path: Path
 
     def log(self) -> str:
@@ -95,18 +94,8 @@ class Stand:
     def start(self, **changes: Any) -> Worker:
         """Start a worker."""
         log_path = self.folder / f"worker-{len(self.workers)}.log"
-        with log_path.open("wb") as output:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.record_process",
-                    json.dumps(asdict(self.plan(**changes))),
-                ],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,
-            )
+        argument = json.dumps(asdict(self.plan(**changes)))
+        process = ModuleProcess("tests.record_process", argument, log_path)
         worker = Worker(process, log_path)
         self.workers.append(worker)
         return worker

@@ -126,6 +126,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "opinion"
 
 
+@pytest.mark.slow
 def test_go_agrees(program: Path) -> None:
     """A signed checkpoint opens, every proof verifies, every tile has the same name."""
     question = _question()

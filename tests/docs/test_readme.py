@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consent_ledger.cli.main import COMMANDS
+from consent_ledger.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "HACKING.md", *ROOT.glob("docs/**/*.md")])
@@ -37,12 +37,14 @@ def test_named_commands_exist() -> None:
         assert named <= COMMANDS.keys(), page.name
 
 
-def test_commands_explain_themselves() -> None:
-    """Every command's module can be run as far as its help."""
+def test_commands_explain_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command's module can be run as far as its help; one as its user runs it."""
     program = Path(sys.executable).parent / "consent-ledger"
+    done = subprocess.run([program, "health", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     for command in COMMANDS:
-        done = subprocess.run([program, command, "--help"], capture_output=True, text=True)
-        assert done.returncode == 0, command
+        assert main([command, "--help"]) == 0, command
+        assert command in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

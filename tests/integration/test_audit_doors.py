@@ -23,9 +23,9 @@ from consent_ledger.demonstration import Demonstration
 from consent_ledger.keys import load_keys
 from projections.clickhouse import Store
 from projections.report_catalogue import packaged_reports
-from tests.api import doors_of, keys_of, served, settings_of
+from tests.api import doors_of, keys_of, served
 from tests.brokers import embedded_broker
-from tests.ledger import Ledger, running_ledger
+from tests.ledger import Ledger, running_ledger, settings_of
 from tests.stores import RunningFront
 from tests.told import ANNA, BEN, Told
 

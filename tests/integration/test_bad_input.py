@@ -23,19 +23,8 @@ from consent.partitioning import partition_of
 from consent_ledger.bootstrap import store_parameters
 from projections.clickhouse import Store
 from projections.clickhouse_async import AsyncStore
-from tests.api import (
-    ago,
-    ahead,
-    ask,
-    doors_of,
-    event,
-    fresh_number,
-    grant,
-    publish,
-    served,
-    settings_of,
-)
-from tests.ledger import PARTITIONS, Ledger, ledger_on
+from tests.api import ago, ahead, ask, doors_of, event, fresh_number, grant, publish, served
+from tests.ledger import PARTITIONS, Ledger, ledger_on, settings_of
 from tests.stores import RunningFront
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]

@@ -24,20 +24,10 @@ from consent_ledger.adapters.publisher import EventPublisher, Published, Publish
 from consent_ledger.api.opening import DoorsConfig
 from consent_ledger.bootstrap import store_parameters
 from projections.clickhouse import Store
-from tests.api import (
-    ago,
-    ask,
-    doors_of,
-    event,
-    fresh_number,
-    publish,
-    question,
-    served,
-    settings_of,
-)
+from tests.api import ago, ask, doors_of, event, fresh_number, publish, question, served
 from tests.decisions import packaged_files
 from tests.events import event as valid_event
-from tests.ledger import Ledger, ledger_on
+from tests.ledger import Ledger, ledger_on, settings_of
 from tests.projection_harness import read_topic
 from tests.stores import RunningFront
 

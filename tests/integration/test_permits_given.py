@@ -29,21 +29,10 @@ from consent_ledger.decision_log import DecisionLogLimits
 from consent_ledger.keys import load_keys
 from consent_ledger.permit_keys import permit_keys_folder, read_permit_keys, retire_permit_key
 from projections.view import SuppressionView
-from tests.api import (
-    ago,
-    ahead,
-    ask,
-    doors_of,
-    event,
-    fresh_number,
-    grant,
-    publish,
-    served,
-    settings_of,
-)
+from tests.api import ago, ahead, ask, doors_of, event, fresh_number, grant, publish, served
 from tests.decisions import book, rule
 from tests.events import event as decision_fields
-from tests.ledger import PARTITIONS, Ledger, ledger_on
+from tests.ledger import PARTITIONS, Ledger, ledger_on, settings_of
 from tests.stores import RunningFront
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]

@@ -20,9 +20,9 @@ from consent_ledger.api.parts import ApiConfig
 from consent_ledger.api.scrubbing import ScrubLimits
 from consent_ledger.bootstrap import store_parameters
 from projections.clickhouse import Store, StoreParameters
-from tests.api import ask, doors_of, event, fresh_number, keys_of, publish, served, settings_of
+from tests.api import ask, doors_of, event, fresh_number, keys_of, publish, served
 from tests.decisions import book
-from tests.ledger import Ledger, ledger_on
+from tests.ledger import Ledger, ledger_on, settings_of
 from tests.stores import RunningFront
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]

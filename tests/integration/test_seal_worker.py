@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +19,8 @@ from consent.merkle import root_of_leaves
 from projections.clickhouse import Store
 from projections.history_blocks import Blocks
 from projections.log_folder import LogFolder
-from tests.brokers import Broker, die_with_parent, unique, wait_until
+from tests.brokers import Broker, unique, wait_until
+from tests.processes import ModuleProcess
 from tests.record_stand import Stand, Worker, stand
 from tests.seal_process import LOG_KEY, SealPlan
 from tests.stores import RunningFront
@@ -52,13 +51,8 @@ class Sealing:
         )
         plan = replace(plan, **changes)
         log_path = history.folder / f"sealer-{len(self.workers)}.log"
-        with log_path.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.seal_process", json.dumps(asdict(plan))],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,
-            )
+        argument = json.dumps(asdict(plan))
+        process = ModuleProcess("tests.seal_process", argument, log_path)
         worker = Worker(process, log_path)
         self.workers.append(worker)
         return worker
