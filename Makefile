@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS ?= 100
-# Integration tests mostly wait, so more processes than cores; each starts brokers of its own.
+# One more than two cores, since integration tests also wait; each starts brokers of its own.
 TEST_PROCESSES ?= 3
 SEED ?= 1
 # Records per second while faults happen; more needs more than two cores.

@@ -19,8 +19,6 @@ from tests.batching_worker import Plan, read_journal
 from tests.brokers import Broker, committed, unique, wait_until
 from tests.processes import ModuleProcess
 
-ROOT = Path(__file__).parent.parent
-
 
 class Worker:
     """One worker process and the journal that it may share with others."""

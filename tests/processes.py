@@ -7,6 +7,7 @@ any other, with an id of its own, which signals stop, pause and kill.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import multiprocessing
 import os
@@ -27,6 +28,13 @@ _MODULES: Final = [
 ]
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(_MODULES)
+
+
+@atexit.register
+def _end_all() -> None:
+    """What a test left running or paused would be waited for at the end of the run."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 class ModuleProcess:

@@ -30,7 +30,6 @@ from tests.events import event
 from tests.processes import ModuleProcess
 from tests.projection_worker import KEYS, Plan, log_ids_from
 
-ROOT = Path(__file__).parent.parent
 PARTITIONS = 4
 SUPPRESSION = "suppression"
 TALLIES = "campaign-tallies"
