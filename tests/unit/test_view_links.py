@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -103,6 +104,15 @@ def test_the_oldest_partition_is_the_answers_freshness(view: SuppressionView) ->
     stranger = view.look_up(STRANGER, "acme")
     assert (stranger.freshness, stranger.age_ms) == (Freshness.FRESH, 100)
     assert view.look_up(MOBILE).freshness is Freshness.FRESH
+
+
+def test_all_ages_are_of_one_instant(view: SuppressionView) -> None:
+    """However the clock goes on meanwhile, the answer is as old as its oldest part."""
+    ticks = itertools.count(NOW_MS)
+    view._clock_us = lambda: next(ticks) * 1000
+    answer = view.look_up(MOBILE, "acme")
+    assert answer.age_ms == 100
+    assert [one.age.age_ms for one in answer.linked] == [100]
 
 
 def test_a_partition_not_loaded_is_worse_than_a_stale_one(view: SuppressionView) -> None:
