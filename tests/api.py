@@ -22,6 +22,7 @@ from consent_ledger.api.authentication import ApiKeys, Role, new_key
 from consent_ledger.api.checking import CheckSettings
 from consent_ledger.api.opening import DoorsConfig, doors, packaged_rulebook
 from consent_ledger.api.parts import ApiConfig
+from consent_ledger.api.problems import PROBLEM_TYPES
 from consent_ledger.bootstrap import LogIds, admin_connection, store_parameters
 from consent_ledger.keys import load_keys
 from consent_ledger.permit_issuing import PermitSettings
@@ -222,3 +223,19 @@ async def publish(
     assert answer.status_code == 200, answer.text
     results: list[dict[str, Any]] = answer.json()["results"]
     return results
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The one shape of every answer that is no success."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    content: dict[str, Any] = answer.json()
+    assert content["type"] == f"/problems/{code}"
+    assert (content["code"], content["status"]) == (code, status)
+    assert content["title"] == PROBLEM_TYPES[code].title
+    assert content["detail"]
+    assert set(content) <= {"type", "title", "status", "code", "detail", "errors", "results"}
+    for error in content.get("errors", []):
+        assert error["reason"]
+        assert set(error) <= {"reason", "field", "value", "remedy"}
+    return content

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
+import zipfile
+from collections.abc import Iterator
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,8 @@ from consent.rulebook import Rulebook
 from consent.state import merge
 from consent_ledger.evidence_bundle import EvidenceBundle, EvidenceBundler, EvidenceQuestion
 from consent_ledger.evidence_scope import EvidenceScope
-from projections.clickhouse import Store
+from consent_ledger.verify_bundle import Files
+from projections.clickhouse import Store, StoreParameters
 from projections.log_folder import LogFolder
 from projections.migration import load_migrations, migrate
 from tests.decisions import decided, grants, packaged_rulebook, request, withdrawal
@@ -259,6 +264,23 @@ class EvidenceWorld:
             "content": [self.rulebook.content],
         }
         self.store.insert_arrow("rulebooks", pyarrow.table(row), "rulebook")
+
+
+@contextlib.contextmanager
+def told_world(url: str, database: str, folder: Path) -> Iterator[EvidenceWorld]:
+    """A ledger in which the story was told, in a database of its own, which goes at the end."""
+    store = Store.connect(StoreParameters(url=url, database=database))
+    told = EvidenceWorld(store, folder / "log")
+    told.tell()
+    yield told
+    store.command(f"DROP DATABASE {database} SYNC", use_database=False)
+    store.close()
+
+
+def opened(bundle: bytes) -> Files:
+    """What is in a bundle, by name."""
+    with zipfile.ZipFile(BytesIO(bundle)) as packed:
+        return {name: packed.read(name) for name in packed.namelist()}
 
 
 def evidence(**given: Any) -> dict[str, Any]:

@@ -11,12 +11,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from consent_ledger.api.acceptance import AcceptanceLimits
 from consent_ledger.api.authentication import ROLES, ApiKeys, new_key
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.api.problems import PROBLEM_TYPES
-from projections.clickhouse import StoreParameters
-from tests.api import ago, doors_of, event, fresh_number, keys_of, question, served
+from tests.api import ago, assert_problem, doors_of, event, fresh_number, keys_of, question, served
 from tests.brokers import embedded_broker
 from tests.ledger import Ledger, running_ledger
 from tests.stores import RunningFront
@@ -46,22 +44,6 @@ async def client(ledger: Ledger) -> AsyncIterator[httpx.AsyncClient]:
     """The API without keys; its view never becomes fresh."""
     async with served(doors_of(ledger), ready=False) as opened:
         yield opened
-
-
-def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The one shape of every answer that is no success."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    content: dict[str, Any] = answer.json()
-    assert content["type"] == f"/problems/{code}"
-    assert (content["code"], content["status"]) == (code, status)
-    assert content["title"] == PROBLEM_TYPES[code].title
-    assert content["detail"]
-    assert set(content) <= {"type", "title", "status", "code", "detail", "errors", "results"}
-    for error in content.get("errors", []):
-        assert error["reason"]
-        assert set(error) <= {"reason", "field", "value", "remedy"}
-    return content
 
 
 POSTS = ["/v1/events", "/v1/calls/check", "/v1/calls/check-batch", "/v1/audit/timeline"]
@@ -320,93 +302,6 @@ async def test_without_keys_another_name_is_refused(client: httpx.AsyncClient, h
     """A page whose host name was pointed at this machine can't use the open API."""
     answer = await client.post("/v1/events", json={}, headers={"host": host})
     assert_problem(answer, 401, "unauthenticated")
-
-
-async def test_too_many_requests_are_told_when_to_come_again(ledger: Ledger) -> None:
-    """Past its rate a key gets 429 with Retry-After; another key is not touched by that."""
-    keys, tokens = keys_of(("a", ["dialer"], None), ("b", ["dialer"], None))
-    config = ApiConfig(keys, requests_per_second_max=5)
-    async with served(doors_of(ledger), config, ready=False) as client:
-
-        async def ask(name: str) -> httpx.Response:
-            headers = {"Authorization": tokens[name]}
-            return await client.post("/v1/calls/check", json={}, headers=headers)
-
-        answers = [await ask("a") for _ in range(20)]
-        limited = [answer for answer in answers if answer.status_code == 429]
-        assert limited
-        assert_problem(limited[0], 429, "too-many-requests")
-        assert int(limited[0].headers["retry-after"]) >= 1
-        assert (await ask("b")).status_code == 400
-
-
-async def test_too_many_requests_at_once(ledger: Ledger) -> None:
-    """Past the bound on requests in flight the answer is 503; health is answered all the same."""
-    config = ApiConfig(requests_in_flight_max=1, answer_after="recorded")
-    async with served(doors_of(ledger), config, ready=False) as client:
-        slow = asyncio.create_task(
-            client.post("/v1/events", json=event("ConsentRefused", fresh_number()))
-        )
-        async with asyncio.timeout(20):
-            while b"in_flight 1.0" not in (await client.get("/metrics")).content:
-                await asyncio.sleep(0.01)
-        answer = await client.post("/v1/events", json={})
-        assert_problem(answer, 503, "unavailable")
-        assert answer.headers["retry-after"]
-        slow.cancel()
-
-
-async def test_a_request_that_takes_too_long(ledger: Ledger) -> None:
-    """A body that never comes ends with 503 after the request's time."""
-    config = ApiConfig(request_timeout_ms=300)
-    async with served(doors_of(ledger), config, ready=False) as client:
-        port = client.base_url.port
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(
-            f"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
-            "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
-        )
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-        assert head.startswith(b"HTTP/1.1 503")
-        assert b"application/problem+json" in head
-        writer.close()
-
-
-@pytest.mark.parametrize("query", ["", "?wait=projected"])
-async def test_embedded_answers_only_what_is_recorded(ledger: Ledger, query: str) -> None:
-    """Where the broker forgets, an event that history does not get is `unavailable`."""
-    doors = doors_of(ledger, acceptance=AcceptanceLimits(wait_timeout_ms=500))
-    config = ApiConfig(answer_after="recorded")
-    async with served(doors, config, ready=False) as client:
-        answer = await client.post(
-            f"/v1/events{query}", json=event("ConsentRefused", fresh_number())
-        )
-        content = assert_problem(answer, 503, "unavailable")
-        assert content["results"][0]["status"] == "unavailable"
-        assert content["results"][0]["reason"] == "NOT_RECORDED"
-
-
-async def test_a_store_that_is_away_holds_up_no_check(ledger: Ledger) -> None:
-    """Checks are answered while history is away; what needs history says that it is."""
-    doors = doors_of(ledger, store=StoreParameters(url="http://127.0.0.1:1"))
-    async with served(doors, ready=False) as client:
-        number = fresh_number()
-        assert (await client.post("/v1/calls/check", json=question(number))).status_code == 200
-        told = await client.post("/v1/audit/timeline", json={"number": number})
-        assert_problem(told, 503, "unavailable")
-
-
-async def test_a_wait_that_is_not_met_is_told(ledger: Ledger) -> None:
-    """Accepted but not projected in time is 202, with `wait_met` false."""
-    doors = doors_of(ledger, acceptance=AcceptanceLimits(wait_timeout_ms=300))
-    async with served(doors, ready=False) as client:
-        document = event("ConsentRefused", fresh_number())
-        answer = await client.post("/v1/events?wait=projected", json=document)
-        assert answer.status_code == 202
-        content = answer.json()
-        assert content["wait_met"] is False
-        assert content["results"][0]["status"] == "accepted"
-        assert "projected_at" not in content["results"][0]
 
 
 async def test_the_documentation_is_complete_and_needs_nothing(client: httpx.AsyncClient) -> None:

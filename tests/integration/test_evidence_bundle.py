@@ -7,18 +7,14 @@ import base64
 import hashlib
 import json
 import random
-import re
-import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from cryptography.exceptions import InvalidSignature
 
@@ -27,9 +23,19 @@ from consent.notes import Note, SigningKey
 from consent_ledger import verify_bundle
 from consent_ledger.evidence_scope import EvidenceScope
 from consent_ledger.verify_bundle import Failed, Files, check, parse_key, read, zip_bytes
-from projections.clickhouse import Store, StoreParameters
+from projections.clickhouse import Store
 from projections.inclusion import NothingSealed
-from tests.evidence_world import ANNA, BEGIN, END, FORM, OTHER, WITNESS, EvidenceWorld
+from tests.evidence_world import (
+    ANNA,
+    BEGIN,
+    END,
+    FORM,
+    OTHER,
+    WITNESS,
+    EvidenceWorld,
+    opened,
+    told_world,
+)
 from tests.made_ledger import LOG_KEY
 from tests.stores import RunningFront
 
@@ -43,12 +49,9 @@ def world(
     clickhouse_front: RunningFront, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EvidenceWorld]:
     """A ledger in which the story was told, made once."""
-    store = Store.connect(StoreParameters(url=clickhouse_front.url, database="test_evidence"))
-    told = EvidenceWorld(store, tmp_path_factory.mktemp("evidence") / "log")
-    told.tell()
-    yield told
-    store.command("DROP DATABASE test_evidence SYNC", use_database=False)
-    store.close()
+    folder = tmp_path_factory.mktemp("evidence")
+    with told_world(clickhouse_front.url, "test_evidence", folder) as told:
+        yield told
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +62,14 @@ def bundle(world: EvidenceWorld) -> bytes:
 
 @pytest.fixture(scope="module")
 def files(bundle: bytes) -> Files:
-    """What is in the bundle."""
-    with zipfile.ZipFile(BytesIO(bundle)) as packed:
-        return {name: packed.read(name) for name in packed.namelist()}
+    """Its files."""
+    return opened(bundle)
 
 
 @pytest.fixture(scope="module")
 def story(files: Files) -> dict[str, Any]:
     """The story as data."""
-    told: dict[str, Any] = json.loads(files["story.json"])
-    return told
+    return dict(json.loads(files["story.json"]))
 
 
 def signed(files: Files, key: SigningKey = LOG_KEY) -> Files:
@@ -390,156 +391,10 @@ def test_scopes(world: EvidenceWorld) -> None:
     assert early.facts == 3
     nobody = world.bundle(number="+15125550199")
     assert nobody.facts == 0
-    assert check(_opened(nobody.data), KEY, [])
+    assert check(opened(nobody.data), KEY, [])
 
 
 def test_copies_are_those_that_facts_name(world: EvidenceWorld) -> None:
     """A document that no event states the digest of is refused."""
     with pytest.raises(Rejected, match="COPY_UNKNOWN"):
         world.bundle(copies=[b"another form"])
-
-
-def _opened(bundle: bytes) -> Files:
-    with zipfile.ZipFile(BytesIO(bundle)) as packed:
-        return {name: packed.read(name) for name in packed.namelist()}
-
-
-def test_receipts(files: Files) -> None:
-    """One of each form for the grant, with the names that the standards have."""
-    (kantara,) = [json.loads(data) for name, data in files.items() if ".kantara." in name]
-    jsonschema.validate(kantara, KANTARA)
-    assert kantara["version"] == "KI-CR-v1.1.0"
-    assert kantara["consentTimestamp"] == 1_790_087_400
-    assert kantara["piiControllers"][0]["piiController"] == "Acme Insurance Ltd"
-    assert ANNA not in json.dumps(kantara)
-    (record,) = [json.loads(data) for name, data in files.items() if name.endswith(".jsonld")]
-    assert record["@type"] == "dpv:ConsentRecord"
-    assert record["dct:conformsTo"] == "https://w3id.org/dpv/schema/iso-27560"
-    assert [one["@type"] for one in record["dpv:hasConsentStatus"]] == [
-        "dpv:ConsentGiven",
-        "dpv:ConsentWithdrawn",
-    ]
-    assert record["dpv:hasNotice"][0]["@type"] == "dpv:ConsentNotice"
-    needed = ("dct:identifier", "dpv:hasDataSubject", "dpv:hasDataController", "dpv:hasProcess")
-    assert set(needed) <= set(record)
-
-
-class _Page(HTMLParser):
-    """Collects the tags and attributes of a page, and whether they are closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def test_the_page_needs_nothing_else(files: Files) -> None:
-    """No scripts, nothing from elsewhere; what was published is text; it is well formed."""
-    text = files["story.html"].decode()
-    page = _Page()
-    page.feed(text)
-    assert not page.open
-    names = {name for name, _ in page.tags}
-    assert not names & {"script", "link", "img", "iframe", "object", "b0"}
-    attributes = {attribute for _, given in page.tags for attribute in given}
-    assert attributes <= {"class", "id", "href", "lang", "charset", "content", "name", "scope"} | {
-        "http-equiv"
-    }
-    assert all(
-        given["href"] and given["href"][0] == "#" for _, given in page.tags if "href" in given
-    )
-    assert not re.search(r"@import|url\(", text)
-    assert "Anna &lt;b&gt;Example&lt;/b&gt;" in text
-    assert "does not prove completeness" in text
-    assert "47 CFR 64.1200" in text
-    for mode in ("prefers-color-scheme: dark", "@media print"):
-        assert mode in text
-
-
-@pytest.mark.browser
-def test_the_page_prints(files: Files, tmp_path: Path) -> None:
-    """A browser makes a document of several pages of it."""
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("there is no Chromium")
-    (tmp_path / "story.html").write_bytes(files["story.html"])
-    quiet = "--disable-quic --no-first-run --disable-background-networking --disable-sync"
-    given = f"--headless --no-sandbox --disable-gpu --disable-component-update {quiet}".split()
-    printed = tmp_path / "story.pdf"
-    folders = (f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={printed}")
-    subprocess.run([browser, *given, *folders, (tmp_path / "story.html").as_uri()], check=True)
-    pages = len(re.findall(rb"/Type\s*/Page\b", printed.read_bytes()))
-    assert 3 <= pages <= 30
-
-
-_TEXT = {"type": "string", "minLength": 1}
-KANTARA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "version": _TEXT,
-        "jurisdiction": _TEXT,
-        "consentTimestamp": {"type": "integer", "minimum": 0},
-        "collectionMethod": _TEXT,
-        "consentReceiptID": _TEXT,
-        "publicKey": _TEXT,
-        "language": _TEXT,
-        "piiPrincipalId": _TEXT,
-        "policyUrl": _TEXT,
-        "sensitive": {"type": "boolean"},
-        "spiCat": {"type": "array", "items": _TEXT},
-        "piiControllers": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {
-                    **dict.fromkeys(("piiController", "contact", "email", "phone"), _TEXT),
-                    "piiControllerUrl": _TEXT,
-                    "onBehalf": {"type": "boolean"},
-                    "address": {"type": "object"},
-                },
-                "required": ["piiController", "contact", "address", "email", "phone"],
-            },
-        },
-        "services": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "service": _TEXT,
-                    "purposes": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": [
-                                "purpose",
-                                "purposeCategory",
-                                "consentType",
-                                "piiCategory",
-                                "primaryPurpose",
-                                "termination",
-                                "thirdPartyDisclosure",
-                            ],
-                        },
-                    },
-                },
-                "required": ["service", "purposes"],
-            },
-        },
-    },
-    "required": [
-        *("version", "jurisdiction", "consentTimestamp", "collectionMethod", "consentReceiptID"),
-        *("piiPrincipalId", "piiControllers", "services", "policyUrl", "sensitive", "spiCat"),
-    ],
-}
-"""What Kantara's specification asks of a receipt, in its own names."""

@@ -22,7 +22,16 @@ from consent.facts import needed_columns as fact_columns
 from consent.intake import Origin, read_batch
 from consent.partitioning import partition_of
 from projections.clickhouse import Store
-from tests.events import event
+from tests.reconstruction.draws import (
+    DAY_MS,
+    EVIDENCE,
+    MADE,
+    NAMES,
+    NAMES_OF_PARTIES,
+    TEMPLATES,
+    US,
+    WEIGHTS,
+)
 from tests.reconstruction.oracle import Raw
 
 HISTORY_KEY: Final = b"h" * 32
@@ -30,12 +39,10 @@ SUPPRESSION_KEY: Final = b"s" * 32
 PARTITIONS: Final = 4
 BEGIN_MS: Final = 1_793_000_000_000
 DAYS: Final = 30
-DAY_MS: Final = 86_400_000
 NONCE: Final = b"reconstruction-1"
 SELLERS: Final = ("acme", "acme", "globex")
 _BATCH: Final = 20_000
 _HOUSEHOLD: Final = 3
-_US = 1_000
 
 LOG_IDS: Final = {
     topic: uuid.uuid5(uuid.NAMESPACE_OID, topic).bytes for topic in contracts().keyed_source_topics
@@ -101,7 +108,7 @@ class World:
     @property
     def end_us(self) -> int:
         """The end of the log's time."""
-        return (BEGIN_MS + self.days * DAY_MS) * _US
+        return (BEGIN_MS + self.days * DAY_MS) * US
 
     def build(self, store: Store, told: Callable[[int], None] = lambda done: None) -> None:
         """Make the log, and the facts of it, in a database that has the ledger's tables."""
@@ -156,8 +163,8 @@ class World:
             return self._placed(name, fields, index, at_ms)
         if luck < 0.0035:
             return self._placed("ConsentWithdrawn", None, index, at_ms)
-        name = draw.choices(_NAMES, _WEIGHTS)[0]
-        fields = _TEMPLATES[name] | _MADE[name](draw, at_ms)
+        name = draw.choices(NAMES, WEIGHTS)[0]
+        fields = TEMPLATES[name] | MADE[name](draw, at_ms)
         fields |= self._head(name, index, at_ms)
         if draw.random() < 0.05 and name != "ErasureExecuted":
             self._sent.append((index, name, fields))
@@ -180,24 +187,24 @@ class World:
                 "actor": "CONSUMER",
             },
         }
-        if self.parties and name in _NAMES_PARTY and index % 7 < 4 and draw.random() < 0.5:
+        if self.parties and name in NAMES_OF_PARTIES and index % 7 < 4 and draw.random() < 0.5:
             party = f"household-{index // _HOUSEHOLD}"
             if draw.random() < 0.05:
                 party = f"household-{index // _HOUSEHOLD + 1}"
-            evidence = dict(_EVIDENCE) | {"party_reference": party}
+            evidence = dict(EVIDENCE) | {"party_reference": party}
             head["evidence"] = evidence
         return head
 
     def _occurred_at(self, name: str, at_ms: int) -> int:
-        draw, at = self._draw, at_ms * _US
+        draw, at = self._draw, at_ms * US
         if draw.random() < self.late_share:
             self.late += 1
-            return at - draw.randrange(60 * 10**6, 10 * DAY_MS * _US)
+            return at - draw.randrange(60 * 10**6, 10 * DAY_MS * US)
         luck = draw.random() * 0.0045 / self.odd_share
         if luck < 0.003:
             return at + draw.randrange(1, 5 * 60 * 10**6)
         if luck < 0.004 and name in ("ConsentGranted", "ConsentWithdrawn", "DncAdded"):
-            return at + draw.randrange(6 * 60 * 10**6, DAY_MS * _US)
+            return at + draw.randrange(6 * 60 * 10**6, DAY_MS * US)
         if luck < 0.0045 and name in ("ConsentGranted", "ConsentWithdrawn", "DncAdded"):
             return draw.randrange(10**9)
         return at - draw.randrange(2 * 10**6)
@@ -214,7 +221,7 @@ class World:
         value = encode(name, fields) if fields is not None else encode_broken(record.schema_id)
         published = Published(offset, at_ms, key, value)
         if index < self.studied:
-            at = at_ms * _US
+            at = at_ms * US
             odd = fields is not None and not (
                 946_684_800_000_000 <= fields["occurred_at"] <= at + 5 * 60 * 10**6
             )
@@ -261,159 +268,3 @@ def facts_in(topic: str, partition: int, records: Sequence[Published]) -> list[b
 def rows_of(topic: str, partition: int, records: Sequence[Published]) -> pa.Table:
     """Rows of the table `facts` for records of one partition."""
     return columns_of_facts(facts_in(topic, partition, records), NONCE).to_arrow()
-
-
-Made = Callable[[random.Random, int], dict[str, Any]]
-
-
-def _granted(draw: random.Random, at_ms: int) -> dict[str, Any]:
-    at = at_ms * _US
-    return {
-        "consent_kind": draw.choice(("PEWC", "PEWC", "EXPRESS", "IMPLIED")),
-        "change": "GIVEN",
-        "purposes": draw.choice((["MARKETING"], ["MARKETING", "SURVEY"])),
-        "modes": draw.choice((["LIVE"], ["LIVE", "AI_VOICE"], ["PRERECORDED"])),
-        "subject_matters": draw.choice(([], [], ["loans"], ["cards", "loans"])),
-        "expires_at": draw.choice((None, None, at + 5 * DAY_MS * _US)),
-        "signed_at": draw.choice((None, at - 5_000_000)),
-        "validity": None,
-        "party": draw.choice(("CONSUMER", "UNKNOWN")),
-        "seller_named": draw.random() < 0.5,
-        "evidence": draw.choice((None, _SIGNED)),
-    }
-
-
-def _withdrawn(draw: random.Random, _at_ms: int) -> dict[str, Any]:
-    return {
-        "purposes": draw.choice(([], [], ["MARKETING"])),
-        "modes": draw.choice(([], ["LIVE"])),
-        "subject_matters": draw.choice(([], ["loans"])),
-        "all_sellers": draw.random() < 0.1,
-    }
-
-
-def _refused(draw: random.Random, _at_ms: int) -> dict[str, Any]:
-    return {
-        "subject_matter": draw.choice((None, "loans")),
-        "objection": draw.random() < 0.3,
-    }
-
-
-def _listed(draw: random.Random, at_ms: int) -> dict[str, Any]:
-    kind = draw.choice(("INTERNAL", "INTERNAL", "NATIONAL"))
-    return {
-        "list_kind": kind,
-        "list_id": "internal" if kind == "INTERNAL" else "us_national_dnc",
-        "all_sellers": False,
-        "whole_party": draw.random() < 0.2,
-        "requested_at": draw.choice((None, at_ms * _US - 10**9)),
-        "listed_on": draw.choice((None, at_ms // DAY_MS)),
-    }
-
-
-def _unlisted(draw: random.Random, at_ms: int) -> dict[str, Any]:
-    listed = _listed(draw, at_ms)
-    return {name: listed[name] for name in ("list_kind", "list_id", "all_sellers")}
-
-
-def _related(draw: random.Random, at_ms: int) -> dict[str, Any]:
-    return {
-        "relationship_kind": draw.choice(("PURCHASE", "INQUIRY", "CONTRACT")),
-        "relationship_id": draw.choice((None, "r-1")),
-        "on": at_ms // DAY_MS - draw.randrange(60),
-        "status": draw.choice(("ACTIVE", "ENDED")),
-        "ended_on": None,
-        "related_subject_matters": [],
-        "affiliate_expected": False,
-        "call_from_at": None,
-        "call_until_at": None,
-    }
-
-
-def _attributes(draw: random.Random, _at_ms: int) -> dict[str, Any]:
-    return dict.fromkeys(_ATTRIBUTES) | {
-        "place_source": draw.choice(("ADDRESS", "UNKNOWN")),
-        "line_type": draw.choice((None, "MOBILE", "LANDLINE")),
-        "party": draw.choice((None, "CONSUMER", "BUSINESS")),
-        "states": draw.choice((None, ["US-TX"], ["US-FL", "US-NY"])),
-        "zones": draw.choice((None, ["America/Chicago"])),
-    }
-
-
-def _checked(draw: random.Random, at_ms: int) -> dict[str, Any]:
-    return {
-        "answer": draw.choice(("NO", "NO", "YES", "NO_DATA")),
-        "query_date": at_ms // DAY_MS - draw.randrange(40),
-    }
-
-
-def _placed(draw: random.Random, _at_ms: int) -> dict[str, Any]:
-    return {
-        "call_id": f"call {draw.getrandbits(40):x}",
-        "permit_id": None,
-        "subject_matter": draw.choice((None, "loans", "loans", "loans")),
-        "purpose": "MARKETING",
-        "call_mode": draw.choice(("LIVE", "AI_VOICE")),
-        "dial_mode": draw.choice(("MANUAL", "PREDICTIVE")),
-        "contact_kind": "CALL",
-        "shipment_id": None,
-    }
-
-
-def _ended(draw: random.Random, _at_ms: int) -> dict[str, Any]:
-    outcome = draw.choice(("ANSWERED_LIVE", "NO_ANSWER", "ABANDONED", "REFUSED", "MACHINE"))
-    return {
-        "subject_matter": draw.choice((None, "loans")),
-        "outcome": outcome,
-        "abandoned": outcome == "ABANDONED",
-        "answered_live": outcome == "ANSWERED_LIVE",
-        "refused": outcome == "REFUSED",
-        "opted_out": draw.random() < 0.1,
-        "opted_out_at": None,
-        "purposes": [],
-        "modes": [],
-        "opt_out_all_sellers": False,
-        "opt_out_whole_party": False,
-    }
-
-
-def _erased(draw: random.Random, at_ms: int) -> dict[str, Any]:
-    return {"cutoff_at": at_ms * _US - draw.randrange(10**9), "cutoffs": []}
-
-
-_MADE: Final[dict[str, Made]] = {
-    "ConsentGranted": _granted,
-    "ConsentWithdrawn": _withdrawn,
-    "ConsentRefused": _refused,
-    "DncAdded": _listed,
-    "DncRemoved": _unlisted,
-    "RelationshipRecorded": _related,
-    "NumberAttributesRecorded": _attributes,
-    "ReassignmentChecked": _checked,
-    "CallPlaced": _placed,
-    "CallEnded": _ended,
-    "ErasureExecuted": _erased,
-}
-_NAMES: Final = tuple(_MADE)
-_WEIGHTS: Final = (16, 6, 3, 4, 2, 6, 6, 3, 30, 23, 1)
-_NAMES_PARTY: Final = ("ConsentGranted", "RelationshipRecorded", "DncAdded")
-_TEMPLATES: Final = {name: event(name) for name in _NAMES}
-
-
-def _nulls(record: str) -> dict[str, Any]:
-    schema: Any = next(
-        one for one in contracts().record(record).schema["fields"] if one["name"] == "evidence"
-    )
-    fields: list[Any] = schema["type"][1]["fields"]
-    return {one["name"]: one.get("default") for one in fields}
-
-
-_EVIDENCE: Final = _nulls("ConsentGranted")
-_SIGNED: Final = _EVIDENCE | {"signature": "on file", "wording": "I agree to be called"}
-_ATTRIBUTES: Final = tuple(
-    name
-    for name, value in _TEMPLATES["NumberAttributesRecorded"].items()
-    if name
-    not in ("event_id", "occurred_at", "seller_id", "source", "test", "number", "salt", "evidence")
-    and value is None
-)
