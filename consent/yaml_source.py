@@ -7,15 +7,39 @@ JSON Schema is refused with file, line and remedy. What the data means is not ju
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+import yaml
+from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 from consent.errors import Rejected
+
+# libyaml where PyYAML was built with it: every process of the ledger reads the whole rulebook as it
+# starts, and a composer in Python takes twenty times as long.
+_Base: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    """Nodes tagged as YAML 1.2 reads them: `NO` and `on` are text, and so are dates."""
+
+
+_TAG: Final = "tag:yaml.org,2002:"
+_SIGN_OR_DIGIT: Final = "-+0123456789"
+for _kind, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(?:0b[01_]+|0o?[0-7_]+|[0-9_]+|0x[0-9a-fA-F_]+)", _SIGN_OR_DIGIT),
+    (
+        "float",
+        r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)"
+        r"|[-+]?\.[0-9_]+(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        _SIGN_OR_DIGIT + ".",
+    ),
+):
+    _Loader.add_implicit_resolver(_TAG + _kind, re.compile(f"(?:{_pattern})\\Z"), list(_first))
 
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 """A file larger than this is refused."""
@@ -76,19 +100,31 @@ def read_source(name: str, text: str, error_type: type[SourceError], begin_with:
     if len(text.encode()) > FILE_BYTES_MAX:
         remedy = f"Split it: at most {FILE_BYTES_MAX} bytes."
         raise error_type(name, 1, "the file is too large", remedy)
-    try:
-        root = YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as problem:
-        mark = problem.problem_mark or problem.context_mark
-        line = 1 if mark is None else mark.line + 1
-        raise error_type(name, line, f"not YAML: {problem.problem}", "Mend the text.") from None
-    except YAMLError:
-        raise error_type(name, 1, "not YAML", "Mend the text.") from None
+    root = _composed(name, text, error_type)
     builder = _Builder(name, error_type)
     data = builder.build(root, ()) if root is not None else None
     if not isinstance(data, dict):
         raise error_type(name, 1, "the file is no mapping", begin_with)
     return SourceFile(name, data, builder.lines, error_type)
+
+
+def _composed(name: str, text: str, error_type: type[SourceError]) -> Node | None:
+    try:
+        depth = 0
+        for event in yaml.parse(text, _Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            # Said before the composer, which is recursive: thousands of levels end the process.
+            if depth > DEPTH_MAX:
+                line = event.start_mark.line + 1
+                raise error_type(name, line, "the file is too deep", "Split it.")
+        return yaml.compose(text, _Loader)
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark or problem.context_mark
+        line = 1 if mark is None else mark.line + 1
+        raise error_type(name, line, f"not YAML: {problem.problem}", "Mend the text.") from None
+    except (yaml.YAMLError, UnicodeError):
+        raise error_type(name, 1, "not YAML", "Mend the text.") from None
 
 
 def schema_errors(file: SourceFile, validator: Any, about: str) -> list[SourceError]:
@@ -145,7 +181,7 @@ class _Builder:
         return data
 
     def _scalar(self, node: ScalarNode) -> Any:
-        kind, value = str(node.tag).rsplit(":", 1)[-1], node.value
+        kind, value = node.tag.rsplit(":", 1)[-1], node.value
         if kind == "null":
             return None
         if kind == "bool":
