@@ -104,7 +104,9 @@ def disclosure_text(content: Mapping[str, Any]) -> str:
         lines += ["", f"{event['recorded_at']}  {event['summary']}"]
         lines += [f"    {name}: {value}" for name, value in _flat(event["fields"])]
         if not event["evidence_kept"]:
-            lines.append("    (number and evidence of this event were erased or never stored)")
+            lines.append(
+                "    (number and evidence of this event were erased, are past their retention, or never stored)"
+            )
     lines += ["", "WHAT CALLERS ARE SHOWN NOW"]
     lines += [f"    {name}: {value}" for name, value in _flat(content["state"])]
     for letter in letters:

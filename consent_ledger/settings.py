@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from consent.retention_entries import MONTHS_MIN
 from consent_ledger.settings_problems import (
     PREFIX,
     SettingsRejected,
@@ -281,6 +282,16 @@ class Settings(BaseSettings):
     )
     backups_kept_days: Positive | None = _setting(
         None, "Privacy", "How long backups are kept; certificates of erasure state it.", "days"
+    )
+    retention_evidence_months: Annotated[int, Field(ge=MONTHS_MIN)] = _setting(
+        72,
+        "Privacy",
+        "Whole months before this one of which all evidence is kept; `retention apply` deletes "
+        "what is older. See docs/privacy.md for what the law asks.",
+        "months",
+    )
+    retention_seal_timeout_ms: Positive = _setting(
+        120_000, "Privacy", "How long `retention apply` waits until the log has its entry.", "ms"
     )
 
     serve_host: str = _setting(LOOPBACK, "HTTP", "Address that `serve` listens on.")

@@ -26,7 +26,9 @@ WHERE topic = 'privacy-requests' AND suppression_token != unhex('000000000000000
 GROUP BY subject ORDER BY subject
 """
 _NUMBERS: Final = """
-SELECT hex(subject), any(number) FROM evidence
+SELECT hex(subject), any(number) FROM (
+    SELECT subject, number FROM evidence UNION ALL SELECT subject, number FROM carried_states
+)
 WHERE subject IN (SELECT subject FROM erasures) AND number != '' GROUP BY subject
 """
 

@@ -26,6 +26,7 @@ from consent.erasure import (
     mentions,
 )
 from consent.privacy import SealedLetter, open_dead_letter, position_bytes
+from projections.carried_states import TABLE as CARRIED
 from projections.clickhouse import Store
 from projections.errors import StoreRejected, StoreUnavailable
 
@@ -34,7 +35,7 @@ log = structlog.get_logger(__name__)
 _SUBJECTS_AT_ONCE: Final = 500
 _POSITIONS_AT_ONCE: Final = 2_000
 _LETTERS_AT_ONCE: Final = 2_000
-_TABLES: Final = ("evidence", "dead_letters")
+_TABLES: Final = ("evidence", "dead_letters", CARRIED)
 _WAIT_FOR_MUTATION: Final = {"mutations_sync": 2}
 
 _KNOWN: Final = """
@@ -51,8 +52,15 @@ _HELD: Final = """
 SELECT hex(log_id), partition, offset FROM evidence
 WHERE subject IN (SELECT toFixedString(unhex(arrayJoin({subjects:Array(String)})), 16))
 """
+_CARRIED: Final = """
+SELECT hex(subject), hex(log_id), partition, offset_first, offset_last FROM carried_states
+WHERE subject IN (SELECT toFixedString(unhex(arrayJoin({subjects:Array(String)})), 16))
+"""
 _STRAYS: Final = """
-SELECT DISTINCT hex(subject) FROM evidence WHERE subject IN (SELECT subject FROM erasures)
+SELECT DISTINCT hex(subject) FROM (
+    SELECT subject FROM evidence UNION ALL SELECT subject FROM carried_states
+)
+WHERE subject IN (SELECT subject FROM erasures)
 """
 _HOLDS: Final = """
 SELECT hex(fact), toUnixTimestamp64Micro(effective_at) FROM facts
@@ -105,19 +113,20 @@ class Erasures:
         return found
 
     def purge(self, subjects: Collection[bytes]) -> int:
-        """Delete the evidence of these subjects that erasures reach; how many rows there were.
+        """Delete the evidence of these subjects that erasures reach, and what was carried of it.
 
-        Returns once the rows are out of every part that a query reads. Raises StoreUnavailable if
-        some are still there.
+        Returns how many rows there were, once they are out of every part that a query reads. Raises
+        StoreUnavailable if some are still there.
         """
         known = self.known()
         erased = {subject: known[subject] for subject in subjects if subject in known}
-        reached = self._reached(erased)
+        by_subject = self._reached(erased)
+        reached = {place for places in by_subject.values() for place in places}
         held = self._held(erased) & reached
         self._delete("evidence", held)
         if held and self._held(erased) & reached:
             raise StoreUnavailable("erase", "evidence is still there after its deletion")
-        return len(held)
+        return len(held) + self._purge_carried(by_subject)
 
     def strays(self) -> set[bytes]:
         """Erased subjects of whom the store has evidence, whether or not an erasure reaches it."""
@@ -169,17 +178,39 @@ class Erasures:
                 self._may_ask_for_cleanup = False
                 log.warning("cleanup_not_allowed", table=table, error=str(refused))
 
-    def _reached(self, erased: Mapping[bytes, ErasedSubject]) -> set[Place]:
-        reached: set[Place] = set()
+    def _reached(self, erased: Mapping[bytes, ErasedSubject]) -> dict[bytes, set[Place]]:
+        reached: dict[bytes, set[Place]] = {}
         for subject, events in self.events(erased).items():
             said = erased[subject]
             opened_at = said.opened_at(events)
-            reached.update(
+            reached[subject] = {
                 (event.log_id, event.partition, event.offset)
                 for event in events
                 if said.reaches(event, opened_at)
-            )
+            }
         return reached
+
+    def _purge_carried(self, reached: Mapping[bytes, Collection[Place]]) -> int:
+        """Delete carried states that rest on a record which an erasure reaches."""
+        gone = []
+        for some in _chunks(sorted(reached), _SUBJECTS_AT_ONCE):
+            for subject, log_id, partition, first, last in self._store.query_rows(
+                _CARRIED, _hexed(some)
+            ):
+                log_partition = (bytes.fromhex(log_id), int(partition))
+                if any(
+                    place[:2] == log_partition and first <= place[2] <= last
+                    for place in reached[bytes.fromhex(subject)]
+                ):
+                    gone.append(f"(unhex('{subject}'), unhex('{log_id}'), {partition}, {first})")
+        for rows in _chunks(gone, _POSITIONS_AT_ONCE):
+            self._store.command(
+                f"ALTER TABLE {CARRIED} DELETE "
+                f"WHERE (subject, log_id, partition, offset_first) IN ({', '.join(rows)})",
+                _WAIT_FOR_MUTATION,
+            )
+            log.info("rows_erased", table=CARRIED, rows=len(rows))
+        return len(gone)
 
     def _held(self, subjects: Iterable[bytes]) -> set[Place]:
         held: set[Place] = set()

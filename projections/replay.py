@@ -20,9 +20,11 @@ from cryptography.exceptions import InvalidTag
 from consent.codec import frame
 from consent.contracts import contracts, fact_schema
 from consent.fact_columns import NO_SUBJECT
+from consent.facts import LogPartition
 from consent.lift import Position
 from consent.numbers import is_canonical_key
 from consent.privacy import SALT_BYTES, SealedLetter, open_dead_letter, position_bytes
+from projections.carried_states import LogRange, carried_of, covered_in
 from projections.erased_replay import StandIns, stand_ins
 
 log = structlog.get_logger(__name__)
@@ -47,7 +49,9 @@ _FACTS: Final = f"SELECT offset, subject, unreadable != '', fact FROM facts {_RA
 _EVIDENCE: Final = f"SELECT offset, number, salt, evidence FROM evidence {_RANGE}"  # noqa: S608
 _LETTERS: Final = f"SELECT offset, nonce, original FROM dead_letters {_RANGE}"  # noqa: S608
 _NUMBERS: Final = """
-SELECT subject, any(number) FROM evidence
+SELECT subject, any(number) FROM (
+    SELECT subject, number FROM evidence UNION ALL SELECT subject, number FROM carried_states
+)
 WHERE subject IN (SELECT toFixedString(unhex(arrayJoin({subjects:Array(String)})), 16))
   AND number != ''
 GROUP BY subject
@@ -59,7 +63,7 @@ class Store(Protocol):
 
     def query_arrow(
         self,
-        sql: str,
+        query: str,
         parameters: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         strings_as_bytes: bool = False,
@@ -100,30 +104,6 @@ class StoredFact:
         return (self.number or "").encode()
 
 
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    """A range of offsets of one log, topic and partition."""
-
-    log_id: bytes
-    topic: str
-    partition: int
-    first: int
-    last: int
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {
-            "log_id": self.log_id.hex(),
-            "topic": self.topic,
-            "partition": self.partition,
-            "first": self.first,
-            "last": self.last,
-        }
-
-    def position(self, offset: int, recorded_at: int) -> Position:
-        return Position(self.topic, self.log_id, self.partition, offset, recorded_at)
-
-
 class HistoryReplay:
     """Gives back the records of the number-keyed topics, by partition, in the order of each log."""
 
@@ -151,25 +131,39 @@ class HistoryReplay:
         found = self._rows(_PARTITIONS, {"topics": self._topics})
         return [int(partition) for (partition,) in found]
 
+    def carried(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Number and state of what was carried over; `batches` leaves out what is in it."""
+        return carried_of(self._store, partition)
+
     def batches(self, partition: int) -> Iterator[list[StoredFact]]:
         """Records of a partition, each batch of one log and topic, in offset order, none twice."""
         parameters = {"topics": self._topics, "partition": partition}
         for log_id, topic, first, last in self._rows(_LOGS, parameters):
-            for start in range(first, last + 1, self._batch_records):
-                end = min(last, start + self._batch_records - 1)
-                name = topic.decode() if isinstance(topic, bytes) else str(topic)
-                facts = self._read(_Stretch(bytes(log_id), name, partition, start, end))
-                if facts:
-                    yield facts
+            name = topic.decode() if isinstance(topic, bytes) else str(topic)
+            origin = LogPartition(bytes(log_id), name, partition)
+            yield from self.batches_of(LogRange(origin, first, last))
 
-    def _read(self, stretch: _Stretch) -> list[StoredFact]:
+    def batches_of(self, wanted: LogRange) -> Iterator[list[StoredFact]]:
+        """The same of a part of one log partition."""
+        for start in range(wanted.offset_first, wanted.offset_last + 1, self._batch_records):
+            end = min(wanted.offset_last, start + self._batch_records - 1)
+            facts = self._read(LogRange(wanted.origin, start, end))
+            if facts:
+                yield facts
+
+    def _read(self, stretch: LogRange) -> list[StoredFact]:
         rows = {row[0]: row for row in self._rows(_FACTS, stretch.parameters)}
         evidence = {row[0]: row[1:] for row in self._rows(_EVIDENCE, stretch.parameters)}
+        carried = covered_in(self._store, stretch)
         facts = []
         bad: list[tuple[Position, bytes]] = []
         for offset, subject, unreadable, data in rows.values():
+            if carried.has(bytes(subject), offset):
+                continue
             fact: Any = fastavro.schemaless_reader(io.BytesIO(data), self._fact_schema, None)
-            position = stretch.position(offset, fact["recorded_at"])
+            origin = stretch.origin
+            place = (origin.topic, origin.log_id, origin.partition, offset)
+            position = Position(*place, fact["recorded_at"])
             if unreadable:
                 if bytes(subject) != NO_SUBJECT:
                     bad.append((position, bytes(subject)))
@@ -182,7 +176,7 @@ class HistoryReplay:
 
     def _opt_outs(
         self,
-        stretch: _Stretch,
+        stretch: LogRange,
         bad: Sequence[tuple[Position, bytes]],
         evidence: Mapping[int, Sequence[Any]],
     ) -> Iterator[StoredFact]:

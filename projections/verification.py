@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import pyarrow
 
@@ -25,6 +25,7 @@ from projections.history_blocks import Blocks, SealedBlock, where
 from projections.log_errors import LogDamaged
 from projections.log_folder import LogFolder
 from projections.verification_blocks import ChainBook, JudgedBlock
+from projections.verification_entries import KeptEntries
 from projections.verification_facts import FactsPass, Stretch
 from projections.verification_findings import Finding, Found, Place
 from projections.verification_log import GivenCheckpoint, LogCheck
@@ -129,31 +130,17 @@ class Verification:
         given = [*self._scope.checkpoints, *self._kept_checkpoints()]
         check = LogCheck(self._sources.folder, self._sources.keys, given, self._found)
         size = check.size()
-        kept = self._kept_entries()
+        kept = KeptEntries(self._store, self._found)
         for place in check.entries(size):
             fields = self._book.add(place)
             if fields is not None:
-                self._compare_entry(place.index, fields, kept)
+                kept.compare(place.index, fields)
         self._report.entries = size
 
     def _kept_checkpoints(self) -> Iterator[GivenCheckpoint]:
         rows = self._store.query_rows("SELECT size, note FROM checkpoints ORDER BY size")
         for size, note in rows:
             yield GivenCheckpoint(note, Place(table="checkpoints", size=int(size)))
-
-    def _kept_entries(self) -> Mapping[str, bytes]:
-        rows = self._store.query_rows(
-            "SELECT toString(entry_id), hex(content_sha256) FROM log_entries"
-        )
-        return {entry_id: bytes.fromhex(digest) for entry_id, digest in rows}
-
-    def _compare_entry(
-        self, position: int, fields: Mapping[str, Any], kept: Mapping[str, bytes]
-    ) -> None:
-        if kept.get(fields["entry_id"]) != fields["content_sha256"]:
-            place = Place(table="log_entries", entry_index=position)
-            detail = "the store does not have this entry as it was sealed"
-            self._found(Finding("ENTRY_NOT_KEPT", place, detail))
 
     def _judged_blocks(self) -> dict[LogPartition, list[JudgedBlock]]:
         rows = self._store.query_rows(

@@ -36,12 +36,14 @@ def record_local_access(
     Rejected for a reason that is missing, where one is required, or that names a person.
     """
     reason = checked_reason(why, access_reason_required(settings))
-    who = f"cli:{_user()}"
-    return record_access(store, Access(who, _ROLE, what, reason, subject, parameters or {}))
+    return record_access(
+        store, Access(local_user(), _ROLE, what, reason, subject, parameters or {})
+    )
 
 
-def _user() -> str:
+def local_user() -> str:
+    """Who runs a command on this machine, as entries of the log name them."""
     try:
-        return getpass.getuser()
+        return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):
-        return "unknown"
+        return "cli:unknown"

@@ -58,6 +58,7 @@ COMMANDS: dict[str, Entry] = {
     "verify": Entry("verify", "Prove that nothing was altered or left out.", _USE),
     "erase": Entry("erase", "Erase a person, and get the certificate.", _USE),
     "access": Entry("access", "Export everything that is held on a person.", _USE),
+    "retention": Entry("retention", "Let evidence go that is past its retention.", _CARE),
     "topics": Entry("topics", "Create the topics, or compare them with the contracts.", _CARE),
     "keys": Entry("keys", "Make the secret keys.", _CARE),
     "rebuild": Entry("rebuild", "Fold the history back into an empty projection.", _CARE),
