@@ -75,15 +75,19 @@ class BacktestReport:
 
 
 class Backtest:
-    """Makes decisions again from history; every call blocks. `rulebook_of` finds by digest."""
+    """Makes decisions again from history; every call blocks. `rulebook_of` finds by digest,
+    `history_key` the facts of linked numbers that had been erased.
+    """
 
     def __init__(
         self,
         past: Past,
         rulebook: Rulebook,
         rulebook_of: Callable[[bytes], Rulebook | None],
+        history_key: bytes,
     ) -> None:
         self._past = past
+        self._history_key = history_key
         self._rulebook = rulebook
         self._rulebook_of = rulebook_of
         self.report = BacktestReport()
@@ -117,7 +121,9 @@ class Backtest:
         }
         known = {token: facts[token] for token in tokens if token in facts}
         missing = sorted(tokens - known.keys())
-        return {**known, **(self._past.facts_of_many(missing) if missing else {})}
+        if not missing:
+            return dict(known)
+        return {**known, **self._past.facts_of_linked(missing, self._history_key)}
 
     def of_number(
         self,

@@ -105,7 +105,7 @@ def disclosure_text(content: Mapping[str, Any]) -> str:
         lines += [f"    {name}: {value}" for name, value in _flat(event["fields"])]
         if not event["evidence_kept"]:
             lines.append(
-                "    (number and evidence of this event were erased, are past their retention, or never stored)"
+                "    (number and evidence were erased, are past their retention, or never stored)"
             )
     lines += ["", "WHAT CALLERS ARE SHOWN NOW"]
     lines += [f"    {name}: {value}" for name, value in _flat(content["state"])]

@@ -205,7 +205,8 @@ class Reconstructor:
             raise Rejected("NO_DECISION", "decision", event_id[:40], remedy)
         facts = self._past.facts_of(found.subject)
         links = request_of(found.fields).linked
-        others = self._past.facts_of_many([link.token for link in links]) if links else {}
+        tokens = [link.token for link in links]
+        others = self._past.facts_of_linked(tokens, self._history_key) if tokens else {}
         return self.replayed(found, facts, others)
 
     def replayed(

@@ -15,6 +15,7 @@ from typing import Any, Final
 from consent.calendars_declared import CALENDAR_TOPIC
 from consent.fact_columns import NO_SUBJECT, TIME_MAX_US, TIME_MIN_US
 from consent.past_surroundings import REGISTRY_TOPIC
+from consent.privacy import subject_token
 from consent.programs import PROGRAM_TOPIC
 from consent.reconstruction import KnownFact, read_known_fact
 from consent.tallies import KEPT_US, CampaignId
@@ -82,6 +83,15 @@ _NOT_MADE_YET: Final = ("UNKNOWN_DATABASE", "UNKNOWN_TABLE")
 _ONE_THREAD: Final = {"max_threads": 1}
 
 
+_ERASED: Final = """
+SELECT DISTINCT hex(subject), hex(suppression_token) FROM erasures
+WHERE suppression_token != unhex('00000000000000000000000000000000')
+"""
+
+ERASED_MARK: Final = "#"
+"""Before the token under which the record of an erased number is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Linked:
     """Other subjects that facts name a party of; `too_many` if there are more than was asked."""
@@ -116,6 +126,26 @@ class Past:
         ):
             if fact.subject is not None:
                 found[fact.subject].append(fact)
+        return found
+
+    def facts_of_linked(
+        self, links: Collection[bytes], history_key: bytes
+    ) -> dict[bytes, list[KnownFact]]:
+        """All facts of each number that a decision names as linked, by the token that it has there.
+
+        Of a number that had been erased, dialers know only what its record is kept under, and the
+        token is made of that; `erasures` tells whose it is.
+        """
+        found = self.facts_of_many(links)
+        missing = {link for link in links if not found[link]}
+        if missing:
+            erased = {
+                subject_token(history_key, ERASED_MARK + token.lower()): bytes.fromhex(subject)
+                for subject, token in self._store.query_rows(_ERASED)
+            }
+            subjects = {link: erased[link] for link in missing if link in erased}
+            facts = self.facts_of_many(set(subjects.values()))
+            found |= {link: facts[subject] for link, subject in subjects.items()}
         return found
 
     def linked(

@@ -66,7 +66,7 @@ def backtest(
     store: Store, own: Rulebook, other: Rulebook, decisions: int, *, flipped: bool
 ) -> None:
     """Every decision is in exactly one of the counts; the same rules flip none."""
-    testing = Backtest(Past(store), other, {own.digest: own}.get)
+    testing = Backtest(Past(store), other, {own.digest: own}.get, HISTORY_KEY)
     flips = list(testing.run(0, 4_000_000_000_000_000))
     report = testing.report
     assert report.decisions == decisions
@@ -191,6 +191,33 @@ async def test_decisions_over_http_are_made_again(
     summary = json.loads(tried.stdout.splitlines()[-1])
     assert summary["decisions"] >= len(decisions)
     assert (summary["flipped"], summary["not_reproduced"]) == (0, 0)
+
+
+@pytest.mark.embedded
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_erased_number_that_counts_as_linked_is_found(
+    client: httpx.AsyncClient, ledger: Ledger
+) -> None:
+    """Who agrees again after an erasure is kept under a token, and still speaks for the person."""
+    one, erased = fresh_number(), fresh_number()
+    party = f"person-{uuid.uuid4().hex[:8]}"
+    await publish(client, linked_grant(one, party), grant(erased))
+    asked = {"number": erased, "request_id": f"REQ-{party}"}
+    done = await client.post("/v1/privacy/erasures", json=asked)
+    assert done.status_code == 200, done.text
+    await publish(
+        client,
+        {**linked_grant(erased, party), "occurred_at": ago(minutes=0)},
+        event("DncAdded", erased, list_kind="INTERNAL", list_id="internal", whole_party=True),
+    )
+    marketing = {"purpose": "MARKETING", "call_mode": "LIVE", "dial_mode": "MANUAL"}
+    decision = await decided(client, one, **marketing)
+    assert decision["verdict"] == "deny" and "INTERNAL_DNC_PARTY" in json.dumps(decision)
+    again = await reconstruct(client, decision_id=decision["decision_id"])
+    assert (again["same"], again["linked_numbers"]) == (True, 1), again
+    period = ("--from", ago(minutes=5), "--to", ago(minutes=-5))
+    tried = ledger.run("rules", "backtest", *period, "--rulebook", "packaged", "--json")
+    assert json.loads(tried.stdout.splitlines()[-1])["not_reproduced"] == 0
 
 
 @pytest.mark.embedded
