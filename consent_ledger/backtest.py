@@ -75,19 +75,15 @@ class BacktestReport:
 
 
 class Backtest:
-    """Makes decisions again from history; every call blocks. `rulebook_of` finds by digest,
-    `history_key` the facts of linked numbers that had been erased.
-    """
+    """Makes decisions again from history; every call blocks. `rulebook_of` finds by digest."""
 
     def __init__(
         self,
         past: Past,
         rulebook: Rulebook,
         rulebook_of: Callable[[bytes], Rulebook | None],
-        history_key: bytes,
     ) -> None:
         self._past = past
-        self._history_key = history_key
         self._rulebook = rulebook
         self._rulebook_of = rulebook_of
         self.report = BacktestReport()
@@ -113,17 +109,15 @@ class Backtest:
         facts: Mapping[bytes, Sequence[KnownFact]],
     ) -> dict[bytes, Sequence[KnownFact]]:
         """Facts of the numbers that counted beside those called."""
-        tokens = {
-            link["token"]
+        links = {
+            link["token"]: link["applied"]
             for decisions in wanted.values()
             for decision in decisions
             for link in _record(decision)["linked"]
         }
-        known = {token: facts[token] for token in tokens if token in facts}
-        missing = sorted(tokens - known.keys())
-        if not missing:
-            return dict(known)
-        return {**known, **self._past.facts_of_linked(missing, self._history_key)}
+        known = {token: facts[token] for token in links if token in facts}
+        missing = {token: links[token] for token in sorted(links.keys() - known.keys())}
+        return {**known, **self._past.facts_of_linked(missing)}
 
     def of_number(
         self,

@@ -205,8 +205,7 @@ class Reconstructor:
             raise Rejected("NO_DECISION", "decision", event_id[:40], remedy)
         facts = self._past.facts_of(found.subject)
         links = request_of(found.fields).linked
-        tokens = [link.token for link in links]
-        others = self._past.facts_of_linked(tokens, self._history_key) if tokens else {}
+        others = self._past.facts_of_linked({link.token: link.applied for link in links})
         return self.replayed(found, facts, others)
 
     def replayed(

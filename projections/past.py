@@ -15,7 +15,6 @@ from typing import Any, Final
 from consent.calendars_declared import CALENDAR_TOPIC
 from consent.fact_columns import NO_SUBJECT, TIME_MAX_US, TIME_MIN_US
 from consent.past_surroundings import REGISTRY_TOPIC
-from consent.privacy import subject_token
 from consent.programs import PROGRAM_TOPIC
 from consent.reconstruction import KnownFact, read_known_fact
 from consent.tallies import KEPT_US, CampaignId
@@ -83,13 +82,12 @@ _NOT_MADE_YET: Final = ("UNKNOWN_DATABASE", "UNKNOWN_TABLE")
 _ONE_THREAD: Final = {"max_threads": 1}
 
 
-_ERASED: Final = """
-SELECT DISTINCT hex(subject), hex(suppression_token) FROM erasures
-WHERE suppression_token != unhex('00000000000000000000000000000000')
+_SUBJECT_AT: Final = """
+SELECT subject FROM facts
+WHERE log_id = unhex({log_id:String}) AND partition = {partition:Int32}
+    AND offset = {offset:Int64} AND subject != unhex({nobody:String})
+LIMIT 1
 """
-
-ERASED_MARK: Final = "#"
-"""Before the token under which the record of an erased number is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,24 +127,36 @@ class Past:
         return found
 
     def facts_of_linked(
-        self, links: Collection[bytes], history_key: bytes
+        self, links: Mapping[bytes, Sequence[Mapping[str, Any]]]
     ) -> dict[bytes, list[KnownFact]]:
         """All facts of each number that a decision names as linked, by the token that it has there.
 
-        Of a number that had been erased, dialers know only what its record is kept under, and the
-        token is made of that; `erasures` tells whose it is.
+        `links` has of each token the `applied` of its state. Of a number that had been erased
+        dialers know only what its record is kept under, and the token is made of that; whose it is
+        follows from the places that its state had applied.
         """
         found = self.facts_of_many(links)
-        missing = {link for link in links if not found[link]}
-        if missing:
-            erased = {
-                subject_token(history_key, ERASED_MARK + token.lower()): bytes.fromhex(subject)
-                for subject, token in self._store.query_rows(_ERASED)
+        missing = {link: applied for link, applied in links.items() if not found[link]}
+        subjects = {
+            link: subject
+            for link, applied in missing.items()
+            if (subject := self._subject_at(applied)) is not None
+        }
+        facts = self.facts_of_many(set(subjects.values()))
+        return found | {link: facts[subject] for link, subject in subjects.items()}
+
+    def _subject_at(self, applied: Sequence[Mapping[str, Any]]) -> bytes | None:
+        """Whose facts are at these places: a state names the newest of each log."""
+        for last in applied:
+            asked = {
+                "log_id": last["log_id"].hex(),
+                "partition": last["partition"],
+                "offset": last["offset_last"],
+                "nobody": NO_SUBJECT.hex(),
             }
-            subjects = {link: erased[link] for link in missing if link in erased}
-            facts = self.facts_of_many(set(subjects.values()))
-            found |= {link: facts[subject] for link, subject in subjects.items()}
-        return found
+            for subject in self._column(_SUBJECT_AT, asked):
+                return bytes(subject)
+        return None
 
     def linked(
         self, parties: Collection[bytes], own: bytes, known_at: int, numbers_max: int

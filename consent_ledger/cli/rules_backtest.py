@@ -80,9 +80,8 @@ def _run(
         named = {"report": "backtest", "from": begin, "to": end}
         record_local_access(store, settings, "report", why, None, named)
         past = Past(store)
-        history_key = load_keys(settings).history
-        known = Reconstructor(past, history_key, load_rulebook(None))
-        testing = Backtest(past, wanted, known.rulebook, history_key)
+        known = Reconstructor(past, load_keys(settings).history, load_rulebook(None))
+        testing = Backtest(past, wanted, known.rulebook)
         with _progress(testing) as told:
             for flip in testing.run(*period, told):
                 if as_json:

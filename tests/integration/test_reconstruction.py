@@ -66,7 +66,7 @@ def backtest(
     store: Store, own: Rulebook, other: Rulebook, decisions: int, *, flipped: bool
 ) -> None:
     """Every decision is in exactly one of the counts; the same rules flip none."""
-    testing = Backtest(Past(store), other, {own.digest: own}.get, HISTORY_KEY)
+    testing = Backtest(Past(store), other, {own.digest: own}.get)
     flips = list(testing.run(0, 4_000_000_000_000_000))
     report = testing.report
     assert report.decisions == decisions

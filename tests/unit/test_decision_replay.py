@@ -122,7 +122,7 @@ class Judged:
     """A backtest of single decisions, without a store."""
 
     def __init__(self, rulebook: Rulebook, own: Rulebook | None) -> None:
-        self.made = Backtest(Past(None), rulebook, lambda _digest: own, b"")  # type: ignore[arg-type]
+        self.made = Backtest(Past(None), rulebook, lambda _digest: own)  # type: ignore[arg-type]
 
     def flip(self, decision: Decision, **changed: Any) -> Any:
         """What becomes of one decision about a number without facts."""
