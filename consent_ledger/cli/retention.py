@@ -22,6 +22,7 @@ from consent_ledger.bootstrap_log import log_verifier_key
 from consent_ledger.cli.access_reason import local_user
 from consent_ledger.expiring import Expired, Expiring
 from consent_ledger.keys import load_keys
+from consent_ledger.logging import configure_logging
 from consent_ledger.settings import Settings, load_settings
 from consent_ledger.terminal import err, out
 from projections.clickhouse import Store
@@ -64,6 +65,7 @@ def apply(as_json: AsJson = False) -> None:
     Ended in the middle, run it again.
     """
     settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format, "retention")
     results = []
     with _retention(settings) as (retention, sources):
         expiring = Expiring(sources, retention, settings.retention_seal_timeout_ms / 1000)
