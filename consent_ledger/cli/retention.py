@@ -78,7 +78,7 @@ def apply(as_json: AsJson = False) -> None:
     if as_json:
         _print({"kept_from": month_text(retention.kept_from), "rows": gone})
     elif not results:
-        out.print(f"Nothing to do: all evidence before {month_text(retention.kept_from)} is gone.")
+        out.print(f"Nothing to do: none from before {month_text(retention.kept_from)} has to go.")
     if any(one.findings for one in results):
         raise typer.Exit(_FINDING)
 
