@@ -31,6 +31,7 @@ from consent.retention_entries import (
     first_month_kept,
     month_start,
 )
+from consent.retention_rules import CONSENT_TOPIC
 from projections.carried_states import TABLE as CARRIED
 from projections.carried_states import LogRange, keep_carried, subjects_carried
 from projections.clickhouse import Store
@@ -61,12 +62,15 @@ log_id = unhex({log_id:String}) AND partition = {partition:Int32}
     AND offset BETWEEN {first:Int64} AND {last:Int64}
 """
 _HELD: Final = "subject IN (SELECT toFixedString(unhex(arrayJoin({held:Array(String)})), 16))"
-_IN_USE: Final = """
-{topic:String} = 'consent-events' AND subject IN (
-    SELECT subject FROM facts WHERE topic = 'call-events' AND event_name = 'CallPlaced'
-        AND recorded_at >= fromUnixTimestamp64Micro({since:Int64})
-)
+_CALLED: Final = """
+SELECT subject FROM facts WHERE topic = 'call-events' AND event_name = 'CallPlaced'
+    AND recorded_at >= fromUnixTimestamp64Micro({since})
 """
+_IN_USE: Final = (
+    "{topic:String} = 'consent-events' AND subject IN ("
+    + _CALLED.replace("{since}", "{since:Int64}")
+    + ")"
+)
 _COUNTS: Final = f"""
 SELECT countIf(NOT held AND NOT in_use), countIf(NOT held AND in_use), countIf(held) FROM (
     SELECT {_HELD} AS held, {_IN_USE} AS in_use FROM evidence
@@ -247,10 +251,11 @@ class Retention:
         self._erasures.purge(self._erasures.known().keys() & numbers.keys())
 
     def _delete(self, ranges: Sequence[LogRange]) -> None:
-        """Delete what is carried, but for people under a hold."""
+        """Delete what is carried, but for people under a hold, or called since it was carried."""
         held = ", ".join(f"unhex('{subject}')" for subject in self._held())
         kept = f"AND subject NOT IN ({held}) " if held else ""
-        chosen = " OR ".join(map(_carried_rows, ranges))
+        called = _CALLED.replace("{since}", str(month_start(self.kept_from)))
+        chosen = " OR ".join(_carried_rows(over, called) for over in ranges)
         self._store.command(f"ALTER TABLE evidence DELETE WHERE ({chosen}) {kept}", _DELETION)
         # Longer than one statement may take: parts of many months are written anew.
         while waiting := self._store.query_rows(_UNDER_WAY):
@@ -289,9 +294,11 @@ def _place(over: LogRange) -> str:
     return f"log_id = unhex('{over.origin.log_id.hex()}') AND partition = {over.origin.partition}"
 
 
-def _carried_rows(over: LogRange) -> str:
+def _carried_rows(over: LogRange, called: str) -> str:
     """Rows of evidence of a range, of those whose states of it are carried."""
     first, last = over.offset_first, over.offset_last
     carried = f"{_place(over)} AND offset_first = {first} AND offset_last = {last}"
     subjects = f"SELECT subject FROM {CARRIED} WHERE {carried}"  # noqa: S608
-    return f"({_place(over)} AND offset BETWEEN {first} AND {last} AND subject IN ({subjects}))"
+    in_use = f" AND subject NOT IN ({called})" if over.origin.topic == CONSENT_TOPIC else ""
+    within = f"{_place(over)} AND offset BETWEEN {first} AND {last}"
+    return f"({within} AND subject IN ({subjects}){in_use})"

@@ -284,6 +284,25 @@ def test_ended_in_the_middle_it_goes_on(
     assert past.findings() == []
 
 
+def test_who_is_called_between_two_runs_is_held_back(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was carried and not deleted is in use again: proof of consent stays."""
+    with monkeypatch.context() as patched:
+        _end_at(patched, past.store, 2)
+        with pytest.raises(_Ending):
+            past.expire()
+    home = partition_of(ERASED.encode(), PARTITIONS)
+    calls = past.logs["call-events", home]
+    start = len(calls)
+    past.add("CallPlaced", ERASED, NOW - DAY_US)
+    past.ledger.record(origin_of("call-events", home), calls[start:])
+    past.ledger.checkpoint()
+    past.expire()
+    # Consent of three months, the recent listing, the call.
+    assert past.evidence(ERASED) == 3 + 1 + 1
+
+
 def _end_at(patched: pytest.MonkeyPatch, store: Store, statement: int) -> None:
     """Before the second insert of carried states, before a deletion, or before the second one."""
     insert, command = store.insert_arrow, store.command
