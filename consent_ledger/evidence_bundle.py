@@ -27,7 +27,7 @@ from consent_ledger.evidence_page import story_page
 from consent_ledger.evidence_receipts import consent_record, kantara_receipt
 from consent_ledger.evidence_scope import EvidenceScope, named_facts, rulebook_digests
 from consent_ledger.evidence_standing import standing_of
-from consent_ledger.evidence_story import ToldFact, schemas_of, told_events, wordings
+from consent_ledger.evidence_story import GoneEvidence, ToldFact, schemas_of, told_events, wordings
 from consent_ledger.receipt_events import campaign_of, lifecycle_of
 from consent_ledger.verify_bundle import (
     FORMAT,
@@ -41,7 +41,7 @@ from consent_ledger.verify_bundle import (
     zip_bytes,
 )
 from projections.clickhouse import Store
-from projections.evidence_rows import EvidenceRows, StoredFact
+from projections.evidence_rows import EvidenceRows, HeldEvidence, Place, StoredFact
 from projections.inclusion import InclusionProver, Inclusions
 from projections.log_folder import LogFolder
 
@@ -136,8 +136,9 @@ class EvidenceBundler:
             (one.known.position for one in chosen), lambda done: told(done, len(chosen))
         )
         held = self._rows.evidence_of(subject)
+        gone = GoneEvidence(self._rows.expired_of(subject), self._rows.erased(subject))
         sealed = [
-            ToldFact(one, one.place in own, held.get(one.place) if one.place in own else None)
+            _told(one, held, gone) if one.place in own else ToldFact(one, own=False)
             for one in chosen
             if one.known.position in proved.proofs
         ]
@@ -194,6 +195,7 @@ class EvidenceBundler:
         for event, one in zip(events, sealed, strict=True):
             event["proof"] = _way(one.stored, proved)
             event["evidence_held"] = one.evidence is not None
+            event["evidence_gone"] = one.gone
             reason = (event["fields"] or {}).get("reason") if event["rules"] else None
             event["reason_text"] = self._reasons.text(reason) if reason else None
         checkpoint = proved.newest.checkpoint
@@ -230,6 +232,11 @@ class EvidenceBundler:
         # No checkpoint can read so: its second line is a number.
         text = "\n".join((FORMAT, f"log {self._key.name}", *lines, ""))
         return Note(text, (self._key.signature(text),)).encoded.encode()
+
+
+def _told(one: StoredFact, held: Mapping[Place, HeldEvidence], gone: GoneEvidence) -> ToldFact:
+    evidence = held.get(one.place)
+    return ToldFact(one, True, evidence, None if evidence else gone.why(one.place))
 
 
 def _way(one: StoredFact, proved: Inclusions) -> dict[str, Any]:

@@ -186,8 +186,7 @@ def _evidence(event: Event) -> str:
         return ""
     if event["evidence"] is None:
         if not event["evidence_held"]:
-            text = "Evidence is not held any more; the fact still commits to it."
-            return tag("p", text, "soft small")
+            return tag("p", escape(_gone(event["evidence_gone"])), "soft small")
         return ""
     rows = [
         (title_of(name), _told(value))
@@ -197,6 +196,19 @@ def _evidence(event: Event) -> str:
     quoted = event["evidence"].get("wording")
     quote = tag("blockquote", escape(quoted)) if quoted else ""
     return join(tag("h4", "Evidence, as it was published"), quote, pairs(rows))
+
+
+def _gone(why: Mapping[str, Any] | None) -> str:
+    """Why the evidence of an event is not there."""
+    match why:
+        case {"by": "RETENTION", "month": month, "entry_ids": entries}:
+            sealed = f"sealed in the log as {', '.join(entries)}"
+            said = f"Evidence of {month} was past its retention and was deleted ({sealed})"
+        case {"by": "ERASURE"}:
+            said = "Evidence was erased at the person's request"
+        case _:
+            said = "Evidence is not held any more"
+    return f"{said}; the fact still commits to it."
 
 
 def _decision(event: Event) -> str:

@@ -20,7 +20,7 @@ from consent_ledger.evidence_scope import EvidenceScope
 from consent_ledger.receipt_events import happened_at
 from consent_ledger.verify_bundle import decoded, rules_of
 from consent_ledger.words import summary_of
-from projections.evidence_rows import HeldEvidence, StoredFact
+from projections.evidence_rows import ExpiredEvidence, HeldEvidence, Place, StoredFact
 
 Event = dict[str, Any]
 
@@ -39,11 +39,30 @@ _COPIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ToldFact:
-    """A fact with what is held beside it; `own`: it is about the number, not about the program."""
+    """A fact with what is held beside it; `own`: it is about the number, not about the program.
+
+    `gone` says why nothing is held, where that is known.
+    """
 
     stored: StoredFact
     own: bool
     evidence: HeldEvidence | None = None
+    gone: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GoneEvidence:
+    """Why evidence of a person is not there any more."""
+
+    expired: Sequence[ExpiredEvidence]
+    erased: bool
+
+    def why(self, place: Place) -> dict[str, Any] | None:
+        """Of the fact at a place; None if nothing says so."""
+        for one in self.expired:
+            if one.has(place):
+                return {"by": "RETENTION", "month": one.month, "entry_ids": [*one.entry_ids]}
+        return {"by": "ERASURE"} if self.erased else None
 
 
 def told_events(

@@ -5,6 +5,7 @@ Reads only. A fact that is stored twice counts once; evidence that was erased is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -27,6 +28,12 @@ _EVIDENCE: Final = (
     "SELECT log_id, topic, partition, offset, number, salt, evidence FROM evidence "
     "WHERE subject = unhex({subject:String})"
 )
+_CARRIED: Final = (
+    "SELECT log_id, topic, partition, offset_first, offset_last FROM carried_states "
+    "WHERE subject = unhex({subject:String})"
+)
+_DOCUMENTS: Final = "SELECT toString(entry_id), document FROM retentions ORDER BY at, entry_id"
+_ERASURES: Final = "SELECT count() FROM erasures WHERE subject = unhex({subject:String})"
 _CONTENT: Final = (
     "SELECT content FROM rulebooks WHERE rulebook_digest = unhex({digest:String}) LIMIT 1"
 )
@@ -56,6 +63,27 @@ class HeldEvidence:
     number: str = field(repr=False)
     salt: bytes = field(repr=False)
     evidence: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredEvidence:
+    """A stretch of a log of which a person's evidence is past its retention and was deleted.
+
+    `entry_ids` name the sealed entries that said so before; `month` is as 2026-11.
+    """
+
+    log_id: bytes
+    topic: str
+    partition: int
+    offset_first: int
+    offset_last: int
+    month: str
+    entry_ids: tuple[str, ...]
+
+    def has(self, place: Place) -> bool:
+        """True if a fact lies in it."""
+        origin = (self.log_id, self.topic, self.partition)
+        return place[:3] == origin and self.offset_first <= place[3] <= self.offset_last
 
 
 class EvidenceRows:
@@ -88,6 +116,33 @@ class EvidenceRows:
             for row in table.to_pylist()
         }
 
+    def expired_of(self, subject: bytes) -> list[ExpiredEvidence]:
+        """Where evidence of a subject is past its retention; erased people have none of these."""
+        carried = self._store.query_arrow(
+            _CARRIED, {"subject": subject.hex()}, strings_as_bytes=True
+        ).to_pylist()
+        if not carried:
+            return []
+        said: dict[tuple[Any, ...], list[tuple[str, str]]] = {}
+        for entry_id, document in self._documents():
+            for part in document["parts"]:
+                said.setdefault(_stretch(part), []).append((document["month"], entry_id))
+        stretches = [_stretch(row) for row in carried]
+        return [
+            ExpiredEvidence(*one, said[one][0][0], tuple(entry_id for _, entry_id in said[one]))
+            for one in stretches
+            if one in said
+        ]
+
+    def erased(self, subject: bytes) -> bool:
+        """Whether the person asked for erasure, and it was executed."""
+        found = self._store.query_rows(_ERASURES, {"subject": subject.hex()})
+        return bool(found[0][0])
+
+    def _documents(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for entry_id, document in self._store.query_rows(_DOCUMENTS):
+            yield str(entry_id), json.loads(document)
+
     def rulebooks(self, digests: Collection[bytes]) -> dict[bytes, bytes]:
         """Contents by digest; what is not kept is left out."""
         found = {}
@@ -110,3 +165,15 @@ class EvidenceRows:
             if fact.place not in met:
                 met.add(fact.place)
                 yield fact
+
+
+def _stretch(row: Mapping[str, Any]) -> tuple[bytes, str, int, int, int]:
+    """The stretch of a log that a row, or a part of a document, is about."""
+    log_id, topic = row["log_id"], row["topic"]
+    return (
+        bytes.fromhex(log_id) if isinstance(log_id, str) else bytes(log_id),
+        topic if isinstance(topic, str) else bytes(topic).decode(),
+        int(row["partition"]),
+        int(row["offset_first"]),
+        int(row["offset_last"]),
+    )

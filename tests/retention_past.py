@@ -9,6 +9,8 @@ from typing import Any
 from consent.contracts import contracts
 from consent.facts import LogPartition
 from consent.partitioning import partition_of
+from consent_ledger.evidence_bundle import EvidenceBundle, EvidenceBundler, EvidenceQuestion
+from consent_ledger.evidence_scope import EvidenceScope
 from projections.clickhouse import Store
 from projections.log_folder import LogFolder
 from projections.replay import HistoryReplay
@@ -20,6 +22,7 @@ from projections.verification import (
     VerificationLimits,
     VerificationScope,
 )
+from tests.decisions import packaged_rulebook
 from tests.events import event
 from tests.made_ledger import KEYS, LOG_KEY, MadeLedger, MadeRecord
 from tests.sealing import seal_entries
@@ -105,6 +108,14 @@ class Past:
         """Of a whole verification."""
         scope, limits = VerificationScope(at_rest=True), VerificationLimits()
         return Verification(self.sources, scope, limits, NONCE, NOW).run().findings
+
+    def bundle(self, number: str) -> EvidenceBundle:
+        """Of everything about a number."""
+        folder = LogFolder(self.ledger.folder)
+        reasons = packaged_rulebook().reasons
+        bundler = EvidenceBundler(self.store, folder, LOG_KEY, KEYS.history, reasons)
+        scope = EvidenceScope(0, NOW)
+        return bundler.make(EvidenceQuestion(number, scope, NOW, zone="UTC"))
 
     @property
     def sources(self) -> Sources:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
+import zipfile
 from collections.abc import Mapping
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,34 @@ def test_evidence_goes_and_every_state_stays(past: Past) -> None:
     again = past.retention().plan()
     assert [month.rows for month in again] == [0, 0]
     assert past.expire() == 0
+
+
+def test_a_bundle_says_why_evidence_is_gone(past: Past) -> None:
+    """By which entry of the log it went, or that the person was erased; what is held has none."""
+    past.expire()
+    entries = {entry["entry_id"] for entry in kept_entries(past.store, "RETENTION")}
+    told, page = _told(past, ERASED)
+    assert [event["evidence_held"] for event in told] == [False] * 4 + [True] * 2
+    gone = [event["evidence_gone"] for event in told]
+    assert [one and one["month"] for one in gone] == ["2026-09"] * 2 + ["2026-10"] * 2 + [None] * 2
+    assert {entry for one in gone if one for entry in one["entry_ids"]} == entries
+    assert all(entry in page for entry in entries)
+    told, _ = _told(past, HELD)
+    assert {event["evidence_gone"] is None for event in told} == {True}
+    _erase(past)
+    past.retention()._erasures.purge([subject_token(KEYS.history, ERASED)])
+    told, page = _told(past, ERASED)
+    before = [event for event in told if event["fact"]["event_name"] != "ErasureExecuted"]
+    assert [event["evidence_gone"] for event in before] == [{"by": "ERASURE"}] * 6
+    assert "erased at the person" in page
+
+
+def _told(past: Past, number: str) -> tuple[list[dict[str, Any]], str]:
+    """The events of a bundle that are about its number, and its page."""
+    with zipfile.ZipFile(BytesIO(past.bundle(number).data)) as packed:
+        events = json.loads(packed.read("story.json"))["events"]
+        page = packed.read("story.html").decode()
+    return [event for event in events if event["about"] == "number"], page
 
 
 def test_old_evidence_is_nowhere_on_the_disk(past: Past) -> None:
