@@ -252,7 +252,10 @@ class Retention:
 
     def _delete(self, ranges: Sequence[LogRange]) -> None:
         """Delete what is carried, but for people under a hold, or called since it was carried."""
-        held = ", ".join(f"unhex('{subject}')" for subject in self._held())
+        carried = {subject for over in ranges for subject in subjects_carried(self._store, over)}
+        # Who came under a hold since it was carried: few, so that no statement gets too long.
+        both = sorted(carried & {bytes.fromhex(subject) for subject in self._held()})
+        held = ", ".join(f"unhex('{subject.hex()}')" for subject in both)
         kept = f"AND subject NOT IN ({held}) " if held else ""
         called = _CALLED.replace("{since}", str(month_start(self.kept_from)))
         chosen = " OR ".join(_carried_rows(over, called) for over in ranges)

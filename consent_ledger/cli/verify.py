@@ -22,6 +22,7 @@ from consent.numbers import canonical_number
 from consent.privacy import subject_token
 from consent_ledger.bootstrap import log_folder, store_parameters
 from consent_ledger.bootstrap_log import log_verifier_key
+from consent_ledger.cli.access_reason import AccessReason, record_local_access
 from consent_ledger.cli.addresses import number_given
 from consent_ledger.keys import load_keys
 from consent_ledger.settings import Settings, load_settings
@@ -63,11 +64,13 @@ def command(
         bool, typer.Option("--evidence/--no-evidence", help="Evidence against its commitments.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON lines.")] = False,
+    why: AccessReason = None,
 ) -> None:
     """Check every fact against its block, every block against the log, the log against its
     checkpoints.
 
-    Reads ClickHouse and the log's files only, and changes nothing. Exit code 0 if all is as it was
+    Reads ClickHouse and the log's files only, and changes nothing; that you look at one number is
+    written down. Exit code 0 if all is as it was
     sealed, 1 and each finding with its place if not. Give checkpoints that you kept, or had from a
     witness: without them, who has the log's key could have rewritten everything.
     """
@@ -83,6 +86,8 @@ def command(
     started = time.monotonic()
     store = Store.connect(store_parameters(settings))
     try:
+        if scope.subject is not None:
+            record_local_access(store, settings, "verify", why, scope.subject)
         sources = Sources(store, LogFolder(log_folder(settings)), keys)
         now, nonce = time.time_ns() // 1000, os.urandom(NONCE_BYTES)
         verification = Verification(sources, scope, VerificationLimits(), nonce, now)

@@ -258,3 +258,16 @@ def test_the_command(target: Target, environment: dict[str, str]) -> None:
     assert summary["findings"] == 1
     assert run(environment, "--month", "2026-13").returncode == 2
     assert run(environment, "--key", "nothing").returncode == 2
+
+
+def test_a_look_at_one_number_is_written_down(target: Target, environment: dict[str, str]) -> None:
+    """With its token and the reason; no other verification writes anything."""
+    number = target.store.query_rows("SELECT any(number) FROM evidence WHERE number != ''")[0][0]
+    looked = run(environment, "--number", number, "--why", "case 7", "--at-rest")
+    assert looked.returncode == 0, looked.stderr + looked.stdout
+    refused = run(environment, "--number", number, "--why", f"about {number}")
+    assert refused.returncode == 2 and number not in refused.stderr
+    assert run(environment).returncode == 0
+    looks = target.store.query_rows("SELECT hex(subject), what, why, role FROM access_log")
+    token = subject_token(KEYS.history, number).hex().upper()
+    assert looks == [(token, "verify", "case 7", "operator")]
