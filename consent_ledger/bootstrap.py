@@ -1,4 +1,5 @@
-"""All wiring: turns the settings into the plain values and objects that the other layers take.
+"""Wiring of the workers: turns the settings into the plain values and objects that the other
+layers take. What commands need of it too is in `bootstrap_store`, `_brokers`, `_log` and `_api`.
 
 Nothing below this package sees a `Settings`, and nothing here does work of its own.
 """
@@ -6,30 +7,32 @@ Nothing below this package sees a `Settings`, and nothing here does work of its 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import structlog
-from pydantic import SecretStr
 
 from consent.blocks import CutterLimits
-from consent.contracts import adopt_schema_ids, contracts
 from consent.errors import Retryable
 from consent.tally_events import SOURCE_TOPIC
-from consent_ledger.adapters.schema_registry import RegistryConnection, SchemaIds, SchemaRegistry
-from consent_ledger.adapters.topic_administration import AdminConnection, TopicLayout, topic_ids
+from consent_ledger.adapters.topic_administration import AdminConnection, topic_ids
+from consent_ledger.adapters.witnesses import asking_witnesses
+from consent_ledger.bootstrap_brokers import admin_connection, broker_security, keyed_partitions
+from consent_ledger.bootstrap_log import log_policy, log_signing_key
+from consent_ledger.bootstrap_store import log_folder, store_parameters
 from consent_ledger.keys import load_keys
 from consent_ledger.settings import Settings
-from projections.clickhouse import Store, StoreParameters
+from projections.clickhouse import Store
 from projections.history import HistorySettings
 from projections.history_partition import TailLimits
 from projections.known_events import known_events
-from projections.migration import Migration, load_migrations, migrate
+from projections.log_metrics import LogMetrics
+from projections.log_sealer import Cosign, SealerSettings
 from projections.rebuild import RebuildConfig, RebuildReport, rebuild
 from projections.replay import HistoryReplay
 from projections.suppression_log import LogConnection
@@ -39,13 +42,13 @@ from streams.batching import BatchLimits
 from streams.config import (
     EMBEDDED_TIMEOUTS,
     AppConfig,
-    BrokerSecurity,
     FetchLimits,
     GroupTimeouts,
     StallLimits,
 )
 from streams.project import TALLIES_FOLDER, ProjectConfig
 from streams.record import RecordConfig, record_stall_limits
+from streams.seal import SealConfig
 from streams.worker import WorkerOptions
 
 log = structlog.get_logger(__name__)
@@ -56,85 +59,6 @@ _EMBEDDED_BUCKET_MS: Final = 1_000
 _EMBEDDED_TAIL: Final = TailLimits(grace_ms=20, open_min_ms=100)
 _NONCE_BYTES: Final = 16
 _PROJECT_FOLDER: Final = "project"
-
-
-def secret(value: SecretStr | None, file: Path | None) -> str | None:
-    """A password from its file if there is one, else as given; None if there is neither."""
-    if file is not None:
-        return file.read_text().strip()
-    return value.get_secret_value() if value is not None else None
-
-
-def broker_security(settings: Settings) -> BrokerSecurity:
-    """How every Kafka client of this process proves who it is."""
-    return BrokerSecurity(
-        protocol=settings.kafka_security_protocol,
-        mechanism=settings.kafka_sasl_mechanism,
-        username=settings.kafka_sasl_username,
-        password=secret(settings.kafka_sasl_password, settings.kafka_sasl_password_file),
-        ca_file=_text(settings.kafka_ssl_ca_file),
-        certificate_file=_text(settings.kafka_ssl_certificate_file),
-        key_file=_text(settings.kafka_ssl_key_file),
-    )
-
-
-def admin_connection(settings: Settings) -> AdminConnection:
-    """How topics are administered."""
-    security = broker_security(settings)
-    sasl = security.protocol.startswith("SASL")
-    return AdminConnection(
-        bootstrap=settings.kafka_bootstrap,
-        security_protocol=security.protocol,
-        sasl_mechanism=security.mechanism if sasl else None,
-        sasl_username=security.username,
-        sasl_password=security.password,
-        ssl_ca_file=security.ca_file,
-        ssl_certificate_file=security.certificate_file,
-        ssl_key_file=security.key_file,
-    )
-
-
-def topic_layout(settings: Settings) -> TopicLayout:
-    """What this deployment asks of its topics."""
-    return TopicLayout(
-        deployment=settings.deployment,
-        replication=settings.kafka_replication,
-        keyed_partitions=settings.kafka_partitions_keyed,
-    )
-
-
-def keyed_partitions(settings: Settings) -> int:
-    """Partitions of every number-keyed topic of this deployment."""
-    packaged = contracts().keyed_partitions[settings.deployment]
-    return settings.kafka_partitions_keyed or packaged
-
-
-def store_parameters(settings: Settings) -> StoreParameters:
-    """Where history is."""
-    password = secret(settings.clickhouse_password, settings.clickhouse_password_file)
-    return StoreParameters(
-        url=settings.clickhouse_url,
-        database=settings.clickhouse_database,
-        username=settings.clickhouse_username,
-        password=password or "",
-        connect_timeout_ms=settings.clickhouse_connect_timeout_ms,
-        query_timeout_ms=settings.clickhouse_query_timeout_ms,
-        insert_timeout_ms=settings.clickhouse_query_timeout_ms,
-    )
-
-
-def prepare_store(settings: Settings) -> tuple[Migration, ...]:
-    """Bring the store's tables to this release and check that it keeps what it acknowledges.
-
-    Returns the migrations that were applied now; safe to repeat and to run twice at once.
-    """
-    store = Store.connect(store_parameters(settings))
-    try:
-        applied = migrate(store, load_migrations(files("projections") / "migrations"))
-        store.check_server(("facts", "evidence", "blocks"))
-    finally:
-        store.close()
-    return applied
 
 
 async def rebuild_suppression(settings: Settings) -> RebuildReport:
@@ -242,14 +166,22 @@ def project_config(settings: Settings) -> ProjectConfig:
     )
 
 
-def access_reason_required(settings: Settings) -> bool:
-    """Whether nobody may look without a reason: where keys tell who looks."""
-    return settings.api_keys_file is not None
+def seal_config(settings: Settings) -> SealConfig:
+    """What `worker seal` is made of."""
+    witnesses, timeout_s = log_policy(settings).witnesses, settings.witness_timeout_ms / 1000
 
+    def asked(metrics: LogMetrics) -> contextlib.AbstractAsyncContextManager[Cosign]:
+        return asking_witnesses(witnesses, timeout_s, metrics)
 
-def log_folder(settings: Settings) -> Path:
-    """Where the proof log lies."""
-    return settings.log_dir or settings.data_dir / "log"
+    return SealConfig(
+        # It sits out an outage of the store, as `record` does.
+        app=app_config(settings, "seal", record_stall_limits()),
+        store=store_parameters(settings),
+        folder=log_folder(settings),
+        key=log_signing_key(settings),
+        sealer=SealerSettings(checkpoint_interval_ms=settings.log_checkpoint_interval_ms),
+        witnesses=asked,
+    )
 
 
 def app_config(settings: Settings, name: str, stall: StallLimits) -> AppConfig:
@@ -300,32 +232,3 @@ def _timeouts(settings: Settings) -> GroupTimeouts:
     if settings.rebalance_timeout_ms is not None:
         chosen = replace(chosen, rebalance_s=settings.rebalance_timeout_ms / 1000)
     return chosen
-
-
-def registry_connection(settings: Settings) -> RegistryConnection | None:
-    """The schema registry, where one is set."""
-    if settings.schema_registry_url is None:
-        return None
-    return RegistryConnection(
-        url=settings.schema_registry_url,
-        username=settings.schema_registry_username,
-        password=secret(settings.schema_registry_password, None),
-    )
-
-
-async def register_schemas(connection: RegistryConnection) -> SchemaIds:
-    """Make every packaged schema known to the registry."""
-    async with SchemaRegistry(connection) as registry:
-        return await registry.register_all(contracts().records)
-
-
-async def adopt_registry_ids(settings: Settings) -> None:
-    """Use the registry's schema ids, where one is set; called once, before any record is read."""
-    connection = registry_connection(settings)
-    if connection is not None:
-        async with SchemaRegistry(connection) as registry:
-            adopt_schema_ids(await registry.resolve_ids(contracts().records))
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -13,23 +13,17 @@ from consent.notes import SigningKey
 from consent_ledger.adapters.publisher import PublisherConfig
 from consent_ledger.api.authentication import is_loopback, load_api_keys
 from consent_ledger.api.checking import CheckSettings
-from consent_ledger.api.opening import DoorsConfig, packaged_rulebook
+from consent_ledger.api.opening import DoorsConfig
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.api.privacy_office import PrivacyConfig
-from consent_ledger.bootstrap import (
-    LogIds,
-    access_reason_required,
-    admin_connection,
-    broker_security,
-    keyed_partitions,
-    known_from_history,
-    log_folder,
-    store_parameters,
-)
+from consent_ledger.bootstrap import LogIds, known_from_history
+from consent_ledger.bootstrap_brokers import admin_connection, broker_security, keyed_partitions
+from consent_ledger.bootstrap_store import access_reason_required, log_folder, store_parameters
 from consent_ledger.evidence_signing import EvidenceSigning
 from consent_ledger.keys import key_paths, load_keys, load_log_key
 from consent_ledger.permit_issuing import PermitSettings
 from consent_ledger.permit_keys import load_permit_keys, permit_keys_folder
+from consent_ledger.rule_files import load_rulebook
 from consent_ledger.settings import Settings, variable_name
 from projections.surroundings import SurroundingsConfig
 from projections.view import ViewConfig
@@ -94,7 +88,7 @@ def doors_config(settings: Settings) -> DoorsConfig:
         ),
         known=known_from_history(settings),
         store=store_parameters(settings),
-        rulebook=packaged_rulebook(),
+        rulebook=load_rulebook(None),
         permits=_permits(settings, keys.suppression),
         history_key=keys.history,
         check=CheckSettings(

@@ -20,7 +20,8 @@ from aiokafka import AIOKafkaProducer
 from consent import codec
 from consent.contracts import contracts
 from consent.errors import ConsentError
-from consent_ledger.bootstrap import broker_security, store_parameters
+from consent_ledger.bootstrap_brokers import broker_security
+from consent_ledger.bootstrap_store import store_parameters
 from consent_ledger.client import ApiClient, ApiUnavailable
 from consent_ledger.sample import (
     HERO_ADVERTISING,

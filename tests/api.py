@@ -23,7 +23,9 @@ from consent_ledger.api.checking import CheckSettings
 from consent_ledger.api.opening import DoorsConfig, doors, packaged_rulebook
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.api.problems import PROBLEM_TYPES
-from consent_ledger.bootstrap import LogIds, admin_connection, store_parameters
+from consent_ledger.bootstrap import LogIds
+from consent_ledger.bootstrap_brokers import admin_connection
+from consent_ledger.bootstrap_store import store_parameters
 from consent_ledger.keys import load_keys
 from consent_ledger.permit_issuing import PermitSettings
 from consent_ledger.permit_keys import load_permit_keys, permit_keys_folder

@@ -20,7 +20,7 @@ from kafka import KafkaAdminClient
 
 from consent.contracts import contracts
 from consent_ledger.adapters import topic_administration
-from consent_ledger.bootstrap import admin_connection, topic_layout
+from consent_ledger.bootstrap_brokers import admin_connection, topic_layout
 from consent_ledger.keys import create_missing_keys
 from consent_ledger.permit_keys import create_missing_permit_key
 from consent_ledger.settings import Settings

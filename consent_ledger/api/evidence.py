@@ -16,12 +16,12 @@ from consent.reasons import ReasonCatalogue
 from consent_ledger.api.accesses import Why
 from consent_ledger.api.authentication import signed_in
 from consent_ledger.api.models import NumberText
-from consent_ledger.api.opening import packaged_rulebook
 from consent_ledger.api.parts import ApiRequest, config_of, parts_of
 from consent_ledger.api.problems import Problem
 from consent_ledger.evidence_bundle import EvidenceBundler, EvidenceQuestion
 from consent_ledger.evidence_period import period_of
 from consent_ledger.evidence_scope import EvidenceScope
+from consent_ledger.rule_files import load_rulebook
 from projections.clickhouse import Store
 from projections.log_folder import LogFolder
 
@@ -49,7 +49,7 @@ class EvidenceRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 @cache
 def _reasons() -> ReasonCatalogue:
-    return packaged_rulebook().reasons
+    return load_rulebook(None).reasons
 
 
 class EvidenceController(Controller):

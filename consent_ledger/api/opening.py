@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from consent.contracts import contracts, data_path
+from consent.contracts import contracts
 from consent.decision import ENGINE_VERSION
 from consent.rulebook import Rulebook
 from consent.zones import tzdata_version
@@ -67,12 +67,6 @@ class DoorsConfig:
     acceptance: AcceptanceLimits = field(default_factory=AcceptanceLimits)
     scrub: ScrubLimits = field(default_factory=ScrubLimits)
     access_reason_required: bool = False
-
-
-def packaged_rulebook() -> Rulebook:
-    """The rulebook that came with this release; RulebookError if its files are wrong."""
-    paths = sorted(data_path("rules").glob("*.yaml"))
-    return Rulebook.load({path.name: path.read_text() for path in paths})
 
 
 def doors(config: DoorsConfig) -> OpenParts:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from consent.accesses import Access, checked_reason
-from consent_ledger.bootstrap import access_reason_required
+from consent_ledger.bootstrap_store import access_reason_required
 from consent_ledger.settings import Settings
 from projections.access_log import record_access
 from projections.clickhouse import Store

@@ -16,15 +16,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from consent.errors import Rejected
 from consent.privacy import subject_token
-from consent_ledger.api.opening import packaged_rulebook
-from consent_ledger.bootstrap import log_folder, store_parameters
 from consent_ledger.bootstrap_log import log_signing_key
+from consent_ledger.bootstrap_store import log_folder, store_parameters
 from consent_ledger.cli.access_reason import AccessReason, record_local_access
 from consent_ledger.cli.addresses import number_given
 from consent_ledger.evidence_bundle import EvidenceBundle, EvidenceBundler, EvidenceQuestion
 from consent_ledger.evidence_period import EvidencePeriod, period_of
 from consent_ledger.evidence_scope import EvidenceScope
 from consent_ledger.keys import load_keys
+from consent_ledger.rule_files import load_rulebook
 from consent_ledger.settings import load_settings
 from consent_ledger.terminal import err, out
 from projections.clickhouse import Store
@@ -70,7 +70,7 @@ def command(
         subject = subject_token(history_key, canonical)
         parameters = {"from": begin or "", "to": end or ""}
         record_local_access(store, settings, "evidence", why, subject, parameters)
-        folder, reasons = LogFolder(log_folder(settings)), packaged_rulebook().reasons
+        folder, reasons = LogFolder(log_folder(settings)), load_rulebook(None).reasons
         bundler = EvidenceBundler(store, folder, signing_key, history_key, reasons)
         copies = [one.read_bytes() for one in copy or ()]
         with _progress() as told:

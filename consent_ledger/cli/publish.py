@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from consent.errors import Rejected, Retryable
 from consent_ledger.adapters.publisher import EventPublisher, PublisherConfig
-from consent_ledger.bootstrap import adopt_registry_ids, broker_security
+from consent_ledger.bootstrap_brokers import adopt_registry_ids, broker_security
 from consent_ledger.cli.addresses import api_address
 from consent_ledger.client import ApiClient
 from consent_ledger.mapping import CsvForm, MappingFile, load_mapping

@@ -9,15 +9,9 @@ import typer
 
 from consent.errors import Corrupt
 from consent_ledger.adapters import topic_administration
-from consent_ledger.bootstrap import (
-    admin_connection,
-    adopt_registry_ids,
-    prepare_store,
-    rebuild_counts,
-    rebuild_suppression,
-    tallies_folder,
-    topic_layout,
-)
+from consent_ledger.bootstrap import rebuild_counts, rebuild_suppression, tallies_folder
+from consent_ledger.bootstrap_brokers import admin_connection, adopt_registry_ids, topic_layout
+from consent_ledger.bootstrap_store import prepare_store
 from consent_ledger.logging import configure_logging
 from consent_ledger.settings import Settings, load_settings
 

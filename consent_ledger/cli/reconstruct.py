@@ -19,7 +19,7 @@ from consent_ledger.api.reconstruct_answers import (
 )
 from consent_ledger.api.reconstruct_models import ReconstructRequest
 from consent_ledger.api.reconstructions import moment_of
-from consent_ledger.bootstrap import store_parameters
+from consent_ledger.bootstrap_store import store_parameters
 from consent_ledger.cli.access_reason import AccessReason, record_local_access
 from consent_ledger.cli.addresses import number_given
 from consent_ledger.keys import load_keys

@@ -16,7 +16,7 @@ from rich.table import Table
 from consent.document_values import closest
 from consent.errors import Rejected
 from consent.instants import parse_instant
-from consent_ledger.bootstrap import store_parameters
+from consent_ledger.bootstrap_store import store_parameters
 from consent_ledger.cli.access_reason import AccessReason, record_local_access
 from consent_ledger.report_files import FORMS, shown
 from consent_ledger.settings import load_settings

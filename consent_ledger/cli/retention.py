@@ -17,8 +17,9 @@ from rich.table import Table
 
 from consent.columns import NONCE_BYTES
 from consent.retention_entries import month_text
-from consent_ledger.bootstrap import keyed_partitions, log_folder, store_parameters
+from consent_ledger.bootstrap_brokers import keyed_partitions
 from consent_ledger.bootstrap_log import log_verifier_key
+from consent_ledger.bootstrap_store import log_folder, store_parameters
 from consent_ledger.cli.access_reason import local_user
 from consent_ledger.expiring import Expired, Expiring
 from consent_ledger.keys import load_keys

@@ -64,7 +64,7 @@ def _run(
 ) -> tuple[BacktestReport, list[Flip]]:
     """The report, and the first flips; as JSON all of them are printed as they are found."""
     # Not above: the other commands about rules need neither a store nor the wiring.
-    from consent_ledger.bootstrap import store_parameters
+    from consent_ledger.bootstrap_store import store_parameters
     from consent_ledger.cli.access_reason import record_local_access
     from consent_ledger.keys import load_keys
     from consent_ledger.reconstruction import Reconstructor

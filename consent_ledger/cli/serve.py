@@ -20,8 +20,8 @@ from consent_ledger.api.app import create_app
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.opening import doors
 from consent_ledger.api.parts import ApiParts, OpenParts
-from consent_ledger.bootstrap import admin_connection, adopt_registry_ids, topic_layout
 from consent_ledger.bootstrap_api import api_config, doors_config
+from consent_ledger.bootstrap_brokers import admin_connection, adopt_registry_ids, topic_layout
 from consent_ledger.logging import configure_logging
 from consent_ledger.settings import Settings, load_settings
 

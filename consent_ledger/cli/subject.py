@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from consent.privacy import subject_token
-from consent_ledger.bootstrap import store_parameters
+from consent_ledger.bootstrap_store import store_parameters
 from consent_ledger.cli.access_reason import AccessReason, record_local_access
 from consent_ledger.cli.addresses import number_given
 from consent_ledger.keys import load_keys

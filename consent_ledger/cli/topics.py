@@ -8,7 +8,7 @@ import typer
 
 from consent_ledger.adapters import topic_administration
 from consent_ledger.adapters.topic_administration import TopicReport
-from consent_ledger.bootstrap import (
+from consent_ledger.bootstrap_brokers import (
     admin_connection,
     register_schemas,
     registry_connection,

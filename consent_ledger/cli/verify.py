@@ -20,8 +20,8 @@ from consent.errors import Rejected
 from consent.notes import NoteInvalid, VerifierKey
 from consent.numbers import canonical_number
 from consent.privacy import subject_token
-from consent_ledger.bootstrap import log_folder, store_parameters
 from consent_ledger.bootstrap_log import log_verifier_key
+from consent_ledger.bootstrap_store import log_folder, store_parameters
 from consent_ledger.cli.access_reason import AccessReason, record_local_access
 from consent_ledger.cli.addresses import number_given
 from consent_ledger.keys import load_keys
@@ -84,6 +84,16 @@ def command(
     )
     keys = [_key(text) for text in key] if key else [log_verifier_key(settings)]
     started = time.monotonic()
+    report = _verified(settings, scope, keys, why)
+    _show(report, time.monotonic() - started, as_json)
+    if report.findings:
+        raise typer.Exit(_FINDING)
+
+
+def _verified(
+    settings: Settings, scope: VerificationScope, keys: list[VerifierKey], why: str | None
+) -> VerificationReport:
+    """What was found; a look at one person is written down first."""
     store = Store.connect(store_parameters(settings))
     try:
         if scope.subject is not None:
@@ -92,12 +102,9 @@ def command(
         now, nonce = time.time_ns() // 1000, os.urandom(NONCE_BYTES)
         verification = Verification(sources, scope, VerificationLimits(), nonce, now)
         with _progress() as told:
-            report = verification.run(told)
+            return verification.run(told)
     finally:
         store.close()
-    _show(report, time.monotonic() - started, as_json)
-    if report.findings:
-        raise typer.Exit(_FINDING)
 
 
 @contextmanager

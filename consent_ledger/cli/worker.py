@@ -8,15 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from consent_ledger.adapters import topic_administration
-from consent_ledger.bootstrap import (
-    admin_connection,
-    adopt_registry_ids,
-    prepare_store,
-    project_config,
-    record_config,
-    topic_layout,
-    worker_options,
-)
+from consent_ledger.bootstrap import project_config, record_config, worker_options
+from consent_ledger.bootstrap_brokers import admin_connection, adopt_registry_ids, topic_layout
+from consent_ledger.bootstrap_store import prepare_store
 from consent_ledger.logging import configure_logging
 from consent_ledger.settings import Settings, load_settings
 
@@ -58,7 +52,7 @@ def _record(settings: Settings) -> int:
 
 
 def _seal(settings: Settings) -> int:
-    from consent_ledger.bootstrap_log import seal_config
+    from consent_ledger.bootstrap import seal_config
     from streams.seal import run_seal_worker
 
     prepare_store(settings)

@@ -16,8 +16,8 @@ from typing import Final
 import httpx
 
 from consent.errors import Corrupt, Rejected
-from consent_ledger.api.opening import packaged_rulebook
 from consent_ledger.reconstruction import Reconstructor
+from consent_ledger.rule_files import load_rulebook
 from projections.clickhouse import Store
 from projections.past import Past
 from tests.fault.findings import Findings
@@ -93,7 +93,7 @@ class DecisionCheck:
     """
 
     def __init__(self, store: Store, history_key: bytes, findings: Findings) -> None:
-        rulebook = packaged_rulebook()
+        rulebook = load_rulebook(None)
         self._store = store
         self._made = Reconstructor(Past(store), history_key, rulebook)
         self._digest = rulebook.digest.hex()

@@ -11,7 +11,7 @@ import pytest
 
 from consent.contracts import contracts
 from consent.facts import LogPartition
-from consent_ledger.api.opening import packaged_rulebook
+from consent_ledger.rule_files import load_rulebook
 from projections.clickhouse import Store, StoreParameters
 from projections.migration import load_migrations, migrate
 from tests.fault.call_checks import DecisionCheck
@@ -120,7 +120,7 @@ def test_a_damaged_tile(store: Store, tmp_path: Path, findings: Findings) -> Non
 def test_decisions_that_nothing_explains(store: Store, tmp_path: Path, findings: Findings) -> None:
     """A decision of this release's rulebook must come out the same; others are only load."""
     made = MadeLedger(store, tmp_path / "log")
-    digest = packaged_rulebook().digest
+    digest = load_rulebook(None).digest
     made.record(
         LogPartition(b"L" * 16, TOPIC, 0), [decision(0, 1, bytes(32)), decision(1, 2, digest)]
     )

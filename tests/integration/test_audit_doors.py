@@ -17,7 +17,7 @@ import pytest_asyncio
 from consent.privacy import subject_token
 from consent_ledger.api.authentication import ROLES
 from consent_ledger.api.parts import ApiConfig
-from consent_ledger.bootstrap import prepare_store, store_parameters
+from consent_ledger.bootstrap_store import prepare_store, store_parameters
 from consent_ledger.client import ApiAddress, ApiClient
 from consent_ledger.demonstration import Demonstration
 from consent_ledger.keys import load_keys

@@ -17,7 +17,7 @@ from consent.contracts import contracts
 from consent.documents import DocumentRules, read_document
 from consent.instants import parse_instant
 from consent.partitioning import partition_of
-from consent_ledger.bootstrap import store_parameters
+from consent_ledger.bootstrap_store import store_parameters
 from projections.clickhouse import Store
 from projections.clickhouse_async import AsyncStore
 from tests.api import ago, ahead, doors_of, event, fresh_number, grant, publish, served

@@ -22,7 +22,7 @@ from consent.rulebook import Rulebook
 from consent.state import EMPTY, SubjectState, merge
 from consent_ledger.adapters.publisher import EventPublisher, Published, PublisherConfig, outgoing
 from consent_ledger.api.opening import DoorsConfig
-from consent_ledger.bootstrap import store_parameters
+from consent_ledger.bootstrap_store import store_parameters
 from projections.clickhouse import Store
 from tests.api import ago, ask, doors_of, event, fresh_number, publish, question, served
 from tests.decisions import packaged_files

@@ -337,7 +337,7 @@ def key_id_of(token: str) -> str:
 
 def key_entries(ledger: Ledger) -> list[str]:
     """What of keys waits to be sealed, or is."""
-    from consent_ledger.bootstrap import store_parameters
+    from consent_ledger.bootstrap_store import store_parameters
     from projections.clickhouse import Store
 
     store = Store.connect(store_parameters(settings_of(ledger)))

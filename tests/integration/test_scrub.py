@@ -18,7 +18,7 @@ import pytest
 
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.api.scrubbing import ScrubLimits
-from consent_ledger.bootstrap import store_parameters
+from consent_ledger.bootstrap_store import store_parameters
 from projections.clickhouse import Store, StoreParameters
 from tests.api import ask, doors_of, event, fresh_number, keys_of, publish, served
 from tests.decisions import book

@@ -70,6 +70,22 @@ def test_help_imports_none_of_the_heavy_libraries() -> None:
     assert shown.stderr.strip() == "[]"
 
 
+def test_commands_that_ask_import_no_worker_and_no_server() -> None:
+    """Who asks one thing does not wait for what follows a log, or answers requests."""
+    running = {"demo", "serve", "worker", "publish", "rebuild", "retention", "topics"}
+    modules = [f"consent_ledger.cli.{COMMANDS[name].module}" for name in COMMANDS.keys() - running]
+    probe = (
+        "import importlib, sys\n"
+        f"for name in {modules}:\n"
+        "    importlib.import_module(name)\n"
+        "print([name for name in ['faust', 'aiokafka', 'granian'] if name in sys.modules])\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "[]"
+
+
 class _Problem(ConsentError):
     pass
 
