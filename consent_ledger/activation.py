@@ -21,6 +21,7 @@ from consent.errors import Retryable
 from consent.privacy import SALT_BYTES
 from consent.programs import Activation
 from consent_ledger.adapters.publisher import EventPublisher, Published, outgoing
+from consent_ledger.background import BackgroundTask
 from projections.clickhouse_async import AsyncStore
 from projections.errors import StoreRejected
 from projections.rulebook_store import RulebookUse, store_rulebook
@@ -63,19 +64,15 @@ class RulebookActivation:
         self._store = store
         self._settings = settings
         self._clock_us = clock_us
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask(self._run, "rulebook_activation_failed")
 
     def start(self) -> None:
         """Begin; returns at once."""
-        self._task = asyncio.create_task(self._run())
-        self._task.add_done_callback(_tell_failure)
+        self._background.start()
 
     async def stop(self) -> None:
         """Give up what is not done: the next start does it."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._background.stop()
 
     async def _run(self) -> None:
         """The content first, so that whoever reads the event finds it; but not for ever."""
@@ -131,8 +128,3 @@ class RulebookActivation:
             "salt": os.urandom(SALT_BYTES),
             "evidence": None,
         }
-
-
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("rulebook_activation_failed", exc_info=task.exception())

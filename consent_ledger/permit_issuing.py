@@ -27,6 +27,7 @@ from consent.permits import PermitKey, PermitTerms, permit_expiry, recorded_perm
 from consent.privacy import subject_token
 from consent.rulebook import Rulebook
 from consent.state import SubjectState
+from consent_ledger.background import BackgroundTask
 from consent_ledger.keys import KeyUnusable
 from consent_ledger.permit_keys import KeyRing, read_permit_keys
 from projections.clickhouse_async import AsyncStore
@@ -166,19 +167,15 @@ class PermitKeyWatch:
         self._store = store
         self._clock_us = clock_us
         self._kept: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask(self._run, "permit_key_watch_failed")
 
     def start(self) -> None:
         """Begin; returns at once."""
-        self._task = asyncio.create_task(self._run())
-        self._task.add_done_callback(_tell_failure)
+        self._background.start()
 
     async def stop(self) -> None:
         """What is not sealed is sealed after the next start."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._background.stop()
 
     async def _run(self) -> None:
         while True:
@@ -212,8 +209,3 @@ def _entries(ring: KeyRing) -> list[Entry]:
         if key.retired_at is not None and key.listed_until is not None:
             entries.append(key_retired(key.key_id, key.retired_at, key.listed_until))
     return entries
-
-
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("permit_key_watch_failed", exc_info=task.exception())

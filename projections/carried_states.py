@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import pyarrow
 
 from consent.facts import LogPartition
+from projections.clickhouse import Store
 
 TABLE: Final = "carried_states"
 _ROWS_AT_ONCE: Final = 50_000
@@ -42,24 +43,6 @@ _SUBJECTS: Final = f"""
 SELECT DISTINCT subject FROM carried_states
 WHERE {_RANGE} AND offset_first = {{first:Int64}} AND offset_last = {{last:Int64}}
 """  # noqa: S608
-
-
-class Store(Protocol):
-    """What is needed of `projections.clickhouse.Store`; calls block."""
-
-    def query_arrow(
-        self,
-        query: str,
-        parameters: Mapping[str, Any] | None = None,
-        settings: Mapping[str, Any] | None = None,
-        strings_as_bytes: bool = False,
-    ) -> pyarrow.Table: ...
-
-
-class WritableStore(Store, Protocol):
-    """A store that takes rows as well."""
-
-    def insert_arrow(self, table: str, rows: pyarrow.Table, token: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +96,7 @@ def subjects_carried(store: Store, over: LogRange) -> set[bytes]:
     return {bytes(subject) for (subject,) in _rows(store, _SUBJECTS, over.parameters)}
 
 
-def keep_carried(
-    store: WritableStore, over: LogRange, states: Mapping[bytes, tuple[str, bytes]]
-) -> None:
+def keep_carried(store: Store, over: LogRange, states: Mapping[bytes, tuple[str, bytes]]) -> None:
     """Keep, by subject, number and state of a range; on return they are stored."""
     subjects = sorted(states)
     for start in range(0, len(subjects), _ROWS_AT_ONCE):

@@ -15,8 +15,8 @@ import fastavro
 from consent.calendars_declared import CALENDAR_TOPIC
 from consent.contracts import fact_schema
 from consent.programs import PROGRAM_TOPIC
+from projections.clickhouse import Store
 from projections.errors import StoreRejected
-from projections.replay import Store
 from projections.surroundings import KnownEvent
 
 _TOPICS: Final = (PROGRAM_TOPIC, CALENDAR_TOPIC)

@@ -19,8 +19,8 @@ from consent.programs import PROGRAM_TOPIC
 from consent.reconstruction import KnownFact, read_known_fact
 from consent.tallies import KEPT_US, CampaignId
 from consent.tally_events import SOURCE_TOPIC
+from projections.clickhouse import Store
 from projections.errors import StoreRejected
-from projections.replay import Store
 
 RECORDED: Final = "recorded_at <= fromUnixTimestamp64Micro({known_at:Int64}, 'UTC')"
 _ORDER: Final = "ORDER BY recorded_at, topic, partition, offset"

@@ -10,10 +10,9 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import fastavro
-import pyarrow
 import structlog
 from cryptography.exceptions import InvalidTag
 
@@ -25,6 +24,7 @@ from consent.lift import Position
 from consent.numbers import is_canonical_key
 from consent.privacy import SALT_BYTES, SealedLetter, open_dead_letter, position_bytes
 from projections.carried_states import LogRange, carried_of, covered_in
+from projections.clickhouse import Store
 from projections.erased_replay import StandIns, stand_ins
 
 log = structlog.get_logger(__name__)
@@ -56,20 +56,6 @@ WHERE subject IN (SELECT toFixedString(unhex(arrayJoin({subjects:Array(String)})
   AND number != ''
 GROUP BY subject
 """
-
-
-class Store(Protocol):
-    """What is needed of `projections.clickhouse.Store`; calls block."""
-
-    def query_arrow(
-        self,
-        query: str,
-        parameters: Mapping[str, Any] | None = None,
-        settings: Mapping[str, Any] | None = None,
-        strings_as_bytes: bool = False,
-    ) -> pyarrow.Table: ...
-
-    def query_rows(self, query: str) -> list[tuple[Any, ...]]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ import structlog
 from consent.partitioning import partition_of
 from consent.tallies import KEPT_US
 from consent.tally_events import SOURCE_TOPIC, CallSaid, call_of
+from projections.clickhouse import Store
 from projections.known_events import known_events, payload_of, read_fact
-from projections.replay import Store
 from projections.suppression_log import LogConnection, SuppressionLog
 from projections.surroundings import TALLIES_TOPIC, KnownEvent, SurroundingsBooks
 from projections.tally_partition import CountedFrom, PartitionTallies
