@@ -4,8 +4,9 @@ A file of `projections/reports/` begins with lines `-- word: text`; what follows
 words: `title`, `answers` (the provision, or question, that it answers), `finding` (`rows`: each is
 one; `column NAME`: each where that is true; `none`), `reads` (an event type and the fields that are
 put in a table of its name), `column` (name, then what it means), `note`, `parameter` (name, type,
-default, meaning), `personal` (columns that only some may see) and `scope: ledger` (it can't be
-limited to a seller). Adding a report is adding a file.
+default, meaning), `personal` (columns that only some may see), `scope: ledger` (it can't be
+limited to a seller) and `with` (a file of `shared/` whose head and `WITH` clause come first, where
+several reports ask the same tables). Adding a report is adding a file.
 """
 
 from __future__ import annotations
@@ -101,21 +102,25 @@ def packaged_reports() -> Mapping[str, Report]:
 def load_reports(folder: Traversable) -> Mapping[str, Report]:
     """The reports of a folder, in the order of their names."""
     found = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=str)
-    reports = [read_report(file.name.removesuffix(".sql"), file.read_text()) for file in found]
+    shared = folder / "shared"
+    texts = {
+        file.name.removesuffix(".sql"): file.read_text()
+        for file in (shared.iterdir() if shared.is_dir() else ())
+    }
+    reports = [
+        read_report(file.name.removesuffix(".sql"), file.read_text(), texts) for file in found
+    ]
     return {report.name: report for report in reports}
 
 
-def read_report(name: str, text: str) -> Report:
-    """A report from its file's text."""
-    said: dict[str, list[str]] = {}
-    lines = text.splitlines()
-    start = next((at for at, line in enumerate(lines) if not line.startswith("--")), len(lines))
-    for line in lines[:start]:
-        found = _HEADER.fullmatch(line)
-        if found is None:
-            raise ReportInvalid(f"{name}: not a line of the head: {line}")
-        said.setdefault(found[1], []).append(found[2])
+def read_report(name: str, text: str, shared: Mapping[str, str] | None = None) -> Report:
+    """A report from its file's text, and those of the files that it may be `with`."""
+    said, sql = _parted(name, text)
     try:
+        for other in said.get("with", ()):
+            theirs, before = _parted(other, (shared or {})[other])
+            said = {word: said.get(word, []) + theirs.get(word, []) for word in {**said, **theirs}}
+            sql = f"{before}\n{sql}"
         finding = _matched(_FINDING, said["finding"][0])
         personal = {one for text in said.get("personal", ()) for one in text.split(", ")}
         return Report(
@@ -123,7 +128,7 @@ def read_report(name: str, text: str) -> Report:
             title=said["title"][0],
             answers=said["answers"][0],
             finding=finding[1] or finding[0],
-            sql="\n".join(lines[start:]).strip().removesuffix(";"),
+            sql=sql,
             readings=tuple(_reading(text) for text in said.get("reads", ())),
             columns=tuple(_column(text, personal) for text in said["column"]),
             parameters=tuple(
@@ -135,6 +140,19 @@ def read_report(name: str, text: str) -> Report:
         )
     except (KeyError, ValueError) as problem:
         raise ReportInvalid(f"{name}: {problem}") from problem
+
+
+def _parted(name: str, text: str) -> tuple[dict[str, list[str]], str]:
+    """What the head of a file says, by word, and the SQL after it."""
+    said: dict[str, list[str]] = {}
+    lines = text.splitlines()
+    start = next((at for at, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    for line in lines[:start]:
+        found = _HEADER.fullmatch(line)
+        if found is None:
+            raise ReportInvalid(f"{name}: not a line of the head: {line}")
+        said.setdefault(found[1], []).append(found[2])
+    return said, "\n".join(lines[start:]).strip().removesuffix(";")
 
 
 def _matched(form: re.Pattern[str], text: str) -> re.Match[str]:

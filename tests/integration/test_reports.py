@@ -360,8 +360,13 @@ def test_business_days_agree_with_a_calendar(
 
 @pytest.mark.parametrize(
     "text",
-    ["SELECT 1", "-- title: x\nSELECT 1", "-- nonsense\nSELECT 1"],
-    ids=["bare", "part", "odd"],
+    [
+        "SELECT 1",
+        "-- title: x\nSELECT 1",
+        "-- nonsense\nSELECT 1",
+        "-- title: x\n-- answers: y\n-- finding: none\n-- column: a b\n-- with: z\nSELECT 1 AS a",
+    ],
+    ids=["bare", "part", "odd", "with-nothing"],
 )
 def test_a_file_that_is_no_report(text: str) -> None:
     """A report says what it is, or is not taken."""
