@@ -97,13 +97,20 @@ def missing_elements(required: int, present: int) -> tuple[str, ...]:
     return tuple(name for name, bit in BITS.items() if lacking >> bit & 1)
 
 
+def has_evidence(frame: polars.DataFrame) -> bool:
+    """True if any row of a frame of events has evidence; most events have none."""
+    if "evidence" not in frame.columns:
+        return False
+    return frame.get_column("evidence").null_count() < frame.height
+
+
 def element_column(frame: polars.DataFrame) -> polars.Series:
     """Bit set of every row of a frame of events; equal to `element_bits` row by row.
 
     Uses the column `evidence` and those of STATEMENT_FIELDS that the frame has.
     """
     total = polars.lit(0, dtype=polars.Int64)
-    if "evidence" in frame.columns and frame.get_column("evidence").null_count() < frame.height:
+    if has_evidence(frame):
         for field in _struct_fields(frame.schema["evidence"]):
             if field.name in BITS:
                 value = polars.col("evidence").struct.field(field.name)

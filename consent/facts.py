@@ -16,7 +16,7 @@ import numpy as np
 import polars
 
 from consent.contracts import RecordContract
-from consent.evidence import STATEMENT_FIELDS, element_column
+from consent.evidence import STATEMENT_FIELDS, element_column, has_evidence
 from consent.intake import BatchReading, EventGroup, RawRecord, UnreadableRecord
 from consent.party_links import party_references
 from consent.privacy import (
@@ -109,7 +109,7 @@ def derived_states(frame: polars.DataFrame) -> list[tuple[str, ...]]:
     text would bring personal data into history.
     """
     none: list[tuple[str, ...]] = [()] * frame.height
-    if "evidence" not in frame.columns or frame.schema["evidence"] == polars.Null:
+    if not has_evidence(frame):
         return none
     address = polars.col("evidence").struct.field("address")
     codes = frame.select(

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import polars
 
+from consent.evidence import has_evidence
 from consent.lifters import LIFTERS, Entries, prefixed
 from consent.privacy import party_token
 from consent.state import ANY, TEST_PREFIX, Attribute, SubjectState
@@ -86,7 +87,7 @@ def named_parties(name: str, frame: polars.DataFrame, key: bytes) -> list[bytes 
 
 def party_references(frame: polars.DataFrame) -> Sequence[str | None] | None:
     """The publisher's reference in every row of a frame of events; None if none has any."""
-    if "evidence" not in frame.columns or frame.schema["evidence"] == polars.Null:
+    if not has_evidence(frame):
         return None
     references = frame.get_column("evidence").struct.field("party_reference")
     return None if references.null_count() == frame.height else references.to_list()
