@@ -50,8 +50,9 @@ class Progress:
             self.report()
 
     def report(self) -> None:
-        """Write one line."""
-        print(json.dumps({"at": time.monotonic(), "done": self.done}), flush=True)
+        """Write one line, to the process's own output: Faust's workers log what is printed."""
+        line = {"at": time.monotonic(), "done": self.done}
+        print(json.dumps(line), file=sys.__stdout__, flush=True)
 
 
 def position(topic: str, partition: int, offset: int, timestamp_ms: int) -> Position:
