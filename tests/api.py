@@ -20,7 +20,7 @@ from consent_ledger.api.acceptance import AcceptanceLimits
 from consent_ledger.api.app import create_app
 from consent_ledger.api.authentication import ApiKeys, Role, new_key
 from consent_ledger.api.checking import CheckSettings
-from consent_ledger.api.opening import DoorsConfig, doors, packaged_rulebook
+from consent_ledger.api.opening import DoorsConfig, doors
 from consent_ledger.api.parts import ApiConfig
 from consent_ledger.api.problems import PROBLEM_TYPES
 from consent_ledger.bootstrap import LogIds
@@ -29,6 +29,7 @@ from consent_ledger.bootstrap_store import store_parameters
 from consent_ledger.keys import load_keys
 from consent_ledger.permit_issuing import PermitSettings
 from consent_ledger.permit_keys import load_permit_keys, permit_keys_folder
+from consent_ledger.rule_files import load_rulebook
 from projections.surroundings import SurroundingsConfig
 from projections.view import ViewConfig
 from tests.ledger import PARTITIONS, Ledger, settings_of
@@ -59,7 +60,7 @@ def doors_of(ledger: Ledger, **changes: Any) -> DoorsConfig:
             nonce=bytes(range(16)),
         ),
         "store": store_parameters(settings),
-        "rulebook": packaged_rulebook(),
+        "rulebook": load_rulebook(None),
         "permits": PermitSettings(
             keys=load_permit_keys(settings, time.time_ns() // 1_000),
             folder=permit_keys_folder(settings),
