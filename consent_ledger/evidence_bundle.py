@@ -236,7 +236,9 @@ class EvidenceBundler:
 
 def _told(one: StoredFact, held: Mapping[Place, HeldEvidence], gone: GoneEvidence) -> ToldFact:
     evidence = held.get(one.place)
-    return ToldFact(one, True, evidence, None if evidence else gone.why(one.place))
+    # A record that could not be read has nothing that could have been taken out.
+    taken_out = evidence is None and one.known.fields is not None
+    return ToldFact(one, True, evidence, gone.why(one.place) if taken_out else None)
 
 
 def _way(one: StoredFact, proved: Inclusions) -> dict[str, Any]:

@@ -71,6 +71,11 @@ _IN_USE: Final = (
     + _CALLED.replace("{since}", "{since:Int64}")
     + ")"
 )
+_HELD_AND_CARRIED: Final = f"""
+SELECT DISTINCT hex(subject) FROM {CARRIED}
+WHERE log_id = unhex({{log_id:String}}) AND partition = {{partition:Int32}}
+    AND offset_first = {{first:Int64}} AND offset_last = {{last:Int64}} AND {_HELD}
+"""  # noqa: S608
 _COUNTS: Final = f"""
 SELECT countIf(NOT held AND NOT in_use), countIf(NOT held AND in_use), countIf(held) FROM (
     SELECT {_HELD} AS held, {_IN_USE} AS in_use FROM evidence
@@ -252,10 +257,7 @@ class Retention:
 
     def _delete(self, ranges: Sequence[LogRange]) -> None:
         """Delete what is carried, but for people under a hold, or called since it was carried."""
-        carried = {subject for over in ranges for subject in subjects_carried(self._store, over)}
-        # Who came under a hold since it was carried: few, so that no statement gets too long.
-        both = sorted(carried & {bytes.fromhex(subject) for subject in self._held()})
-        held = ", ".join(f"unhex('{subject.hex()}')" for subject in both)
+        held = ", ".join(f"unhex('{subject}')" for subject in self._held_and_carried(ranges))
         kept = f"AND subject NOT IN ({held}) " if held else ""
         called = _CALLED.replace("{since}", str(month_start(self.kept_from)))
         chosen = " OR ".join(_carried_rows(over, called) for over in ranges)
@@ -265,6 +267,20 @@ class Retention:
             if waiting[0][0]:
                 raise StoreUnavailable("expire", "the store could not delete the rows yet")
             time.sleep(_LOOK_AGAIN_S)
+
+    def _held_and_carried(self, ranges: Sequence[LogRange]) -> list[str]:
+        """Who came under a hold since it was carried: few, so that no statement gets too long."""
+        held = self._held()
+        if not held:
+            return []
+        found = {
+            subject
+            for over in ranges
+            for (subject,) in self._store.query_rows(
+                _HELD_AND_CARRIED, {**over.parameters, "held": held}
+            )
+        }
+        return sorted(found)
 
     def _rows(self, parts: Sequence[ExpiredPart]) -> int:
         return sum(

@@ -237,6 +237,25 @@ def test_who_is_called_between_two_runs_is_held_back(
     assert past.evidence(ERASED) == 3 + 1 + 1
 
 
+def test_who_comes_under_a_hold_between_two_runs_is_held_back(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was carried and not deleted stays for the hold; what others have goes."""
+    with monkeypatch.context() as patched:
+        _end_at(patched, past.store, 2)
+        with pytest.raises(_Ending):
+            past.expire()
+    home = partition_of(ERASED.encode(), PARTITIONS)
+    requests = past.logs["privacy-requests", home]
+    start = len(requests)
+    past.add("LegalHoldPlaced", ERASED, NOW - DAY_US, hold_id="H-3")
+    past.ledger.record(origin_of("privacy-requests", home), requests[start:])
+    past.ledger.checkpoint()
+    assert past.expire() > 0
+    # Consent and listing of three months, and the hold.
+    assert past.evidence(ERASED) == 3 + 3 + 1
+
+
 def _end_at(patched: pytest.MonkeyPatch, store: Store, statement: int) -> None:
     """Before the second insert of carried states, before a deletion, or before the second one."""
     insert, command = store.insert_arrow, store.command
