@@ -23,6 +23,7 @@ from faust.types import TP
 from yarl import URL
 
 from streams.assignment import AssignmentKeeper
+from streams.assignor import EvenAssignor
 from streams.batching import BatchScheduler, BatchSchema, FetchObservation, RecordBatch
 from streams.config import AppConfig
 from streams.errors import NotCopartitioned
@@ -297,6 +298,7 @@ def _faust_options(config: AppConfig) -> dict[str, Any]:
         "broker_session_timeout": config.timeouts.session_s,
         "broker_request_timeout": max(config.timeouts.request_s, config.timeouts.session_s),
         "ConsumerScheduler": partial(BatchScheduler, config.batch),
+        "PartitionAssignor": EvenAssignor,
         "TableManager": AssignmentKeeper,
         "key_serializer": "raw",
         "value_serializer": "raw",
