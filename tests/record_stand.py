@@ -15,7 +15,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import RecordMetadata, TopicPartition
 from kafka import KafkaAdminClient
 
 from consent.codec import decode
@@ -298,9 +298,27 @@ async def _publish(
     try:
         async with producer.transaction() if transactional else contextlib.nullcontext():
             futures = [await producer.send(topic, key=key, value=value) for key, value in records]
-            await asyncio.gather(*futures)
+            sent = await asyncio.gather(*futures)
     finally:
         await producer.stop()
+    if transactional:
+        await _await_markers(broker, sent)
+
+
+async def _await_markers(broker: Broker, sent: Sequence[RecordMetadata]) -> None:
+    """The coordinator says that a transaction has ended before its markers are in the log."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker.bootstrap, isolation_level="read_committed"
+    )
+    await consumer.start()
+    try:
+        for one in sent:
+            target = TopicPartition(one.topic, one.partition)
+            async with asyncio.timeout(RECORDED_TIMEOUT_S):
+                while (await consumer.end_offsets([target]))[target] <= one.offset + 1:
+                    await asyncio.sleep(0.01)
+    finally:
+        await consumer.stop()
 
 
 async def _remove_records(broker: Broker, topic: str, below: int) -> None:

@@ -123,9 +123,9 @@ def linked_for_all(number: str, reference: str) -> dict[str, Any]:
 
 
 async def person(client: httpx.AsyncClient, count: int = 2, wait: str = "projected") -> list[str]:
-    """Fresh numbers of one person, a reference of their own."""
+    """Fresh numbers of one person, a reference of their own: the whole number, in letters."""
     numbers = [fresh_number() for _ in range(count)]
-    reference = f"{CANARY} {'abcdefghij'[int(numbers[0][-1])]}{numbers[0][-4:-1]}"
+    reference = f"{CANARY} {''.join('abcdefghij'[int(digit)] for digit in numbers[0][1:])}"
     await publish(client, *(linking(number, reference) for number in numbers), wait=wait)
     return numbers
 
