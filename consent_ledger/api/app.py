@@ -29,6 +29,7 @@ from consent_ledger.api.parts import ApiConfig, ApiRequest, OpenParts, RateLimit
 from consent_ledger.api.permits import key_set
 from consent_ledger.api.privacy import PrivacyController
 from consent_ledger.api.problems import EXCEPTION_HANDLERS
+from consent_ledger.api.prompt_checks import PromptChecks
 from consent_ledger.api.reconstructing import ReconstructController
 from consent_ledger.api.reports import ReportsController
 from consent_ledger.api.scrub import ScrubController
@@ -82,7 +83,7 @@ def create_app(config: ApiConfig, open_parts: OpenParts) -> RequestLimits:
         logging_config=None,
         debug=False,
     )
-    return RequestLimits(app, config, measured)
+    return RequestLimits(PromptChecks(app), config, measured)
 
 
 def _openapi(config: ApiConfig) -> OpenAPIConfig:

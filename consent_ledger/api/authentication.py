@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -167,6 +168,7 @@ def digest_of(token: str) -> bytes:
     return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
+@lru_cache(maxsize=1_024)
 def is_loopback(host: str) -> bool:
     """True for an address that only this machine can reach."""
     try:
@@ -176,18 +178,28 @@ def is_loopback(host: str) -> bool:
 
 
 def authenticate(connection: Connection) -> Principal:
-    """Who sent this request; Problem `unauthenticated` if no valid key came with it.
+    """Who sent this request; Problem `unauthenticated` if no valid key came with it."""
+    return principal_from(
+        connection.app.state.api_keys,
+        None if connection.client is None else connection.client.host,
+        connection.url.hostname or "",
+        connection.headers.get("authorization", ""),
+    )
+
+
+def principal_from(
+    keys: ApiKeys | None, client: str | None, asked_for: str, authorization: str
+) -> Principal:
+    """Who sent a request from address `client` to host name `asked_for`; or Problem.
 
     Without keys everybody is `local`, but only from this machine and under its own name: a page
     in a browser whose host name was pointed here must not reach the ledger.
     """
-    keys: ApiKeys | None = connection.app.state.api_keys
     if keys is None:
-        client, asked_for = connection.client, connection.url.hostname or ""
-        if client is None or not is_loopback(client.host) or not is_loopback(asked_for):
+        if client is None or not is_loopback(client) or not is_loopback(asked_for):
             raise Problem("unauthenticated", "there are no keys: only this machine may ask")
         return LOCAL_PRINCIPAL
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    scheme, _, token = authorization.partition(" ")
     principal = None
     if scheme.lower() == "bearer" and token:
         principal = keys.principal_of(token.strip(), time.time_ns() // 1000)

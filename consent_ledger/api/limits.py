@@ -10,18 +10,11 @@ import asyncio
 import time
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from consent_ledger.api.metrics import ApiMetrics
 from consent_ledger.api.parts import ApiConfig
-from consent_ledger.api.problems import (
-    PROBLEM_MEDIA_TYPE,
-    PROBLEM_TYPES,
-    Problem,
-    document_of,
-    headers_of,
-)
+from consent_ledger.api.problems import Problem, problem_message
 
 log = structlog.get_logger(__name__)
 
@@ -100,13 +93,6 @@ class _Answer:
         await self._send(message)
 
     async def refuse(self, problem: Problem) -> None:
-        body = msgspec.json.encode(document_of(problem))
-        headers = {
-            "content-type": PROBLEM_MEDIA_TYPE,
-            "content-length": str(len(body)),
-            **headers_of(problem),
-        }
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        status = PROBLEM_TYPES[problem.code].status
-        await self.send({"type": "http.response.start", "status": status, "headers": raw})
+        status, body, headers = problem_message(problem)
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})

@@ -164,17 +164,35 @@ def problem_response(problem: Problem) -> Response[bytes]:
     )
 
 
-def _answer_problem(_request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
-    return problem_response(problem)
+def problem_message(problem: Problem) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+    """Status, body and headers of a problem, for whoever answers without the framework."""
+    body = msgspec.json.encode(document_of(problem))
+    headers = {
+        "content-type": PROBLEM_MEDIA_TYPE,
+        "content-length": str(len(body)),
+        **headers_of(problem),
+    }
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return PROBLEM_TYPES[problem.code].status, body, raw
 
 
-def _answer_rejected(_request: Request[Any, Any, Any], rejected: Rejected) -> Response[bytes]:
-    return problem_response(Problem("rejected", errors=[field_error(rejected)]))
+def problem_of(error: Exception, path: str) -> Problem:
+    """What to answer after an error of ours; logs those that an operator should know of."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Rejected):
+        return Problem("rejected", errors=[field_error(error)])
+    if isinstance(error, Retryable):
+        log.warning("request_unavailable", error=type(error).__name__)
+        return Problem("unavailable", retry_after_s=1)
+    # Frames only: the message and the locals of an unforeseen error may hold what was sent.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("request_failed", path=path, error=type(error).__name__, at=frames)
+    return Problem("internal")
 
 
-def _answer_retryable(_request: Request[Any, Any, Any], problem: Retryable) -> Response[bytes]:
-    log.warning("request_unavailable", error=type(problem).__name__)
-    return problem_response(Problem("unavailable", retry_after_s=1))
+def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return problem_response(problem_of(error, request.url.path))
 
 
 def _answer_validation(
@@ -204,18 +222,8 @@ def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
     return sorted({method for route in routes for method in getattr(route, "methods", ())})
 
 
-def _answer_unexpected(request: Request[Any, Any, Any], problem: Exception) -> Response[bytes]:
-    # Frames only: the message and the locals of an unforeseen error may hold what was sent.
-    frames = "".join(traceback.format_tb(problem.__traceback__))
-    log.error("request_failed", path=request.url.path, error=type(problem).__name__, at=frames)
-    return problem_response(Problem("internal"))
-
-
 EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
-    Problem: _answer_problem,
-    Rejected: _answer_rejected,
-    Retryable: _answer_retryable,
     ValidationException: _answer_validation,
     HTTPException: _answer_http,
-    Exception: _answer_unexpected,
+    Exception: _answer_error,
 }
