@@ -63,7 +63,9 @@ class ViewConfig:
     """How the topic is followed.
 
     `partitions` is the count of every number-keyed topic. `log_ids` gives the UUIDs of topics; they
-    are compared every `log_check_ms`, and a topic that was made anew is loaded anew. `options` are
+    are compared every `log_check_ms`, and a topic that was made anew is loaded anew. After fewer
+    than `rest_below_records` records nothing is read for `rest_ms`, so that a busy log is not read
+    record by record; a first one after a pause is not held. `options` are
     aiokafka's security arguments. Of a party with more than `party_numbers_max` numbers none is
     looked at, and the answer says so.
     """
@@ -79,6 +81,8 @@ class ViewConfig:
     clock_offset_max_ms: int = 500
     log_check_ms: int = 5_000
     fetch_wait_ms: int = 100
+    rest_ms: int = 10
+    rest_below_records: int = 100
     read_records_max: int = 5_000
     partition_fetch_bytes_max: int = 1 << 20
     request_timeout_ms: int = 20_000
@@ -276,6 +280,8 @@ class SuppressionView:
                     log.info("view_partition_loaded", partition=view.number, keys=len(view.bodies))
             if changed:
                 self._notify()
+            if 0 < sum(map(len, found.values())) < self._config.rest_below_records:
+                await asyncio.sleep(self._config.rest_ms / 1000)
 
     def _consumer(self) -> AIOKafkaConsumer:
         config = self._config

@@ -77,12 +77,18 @@ class FetchLimits:
     Memory ahead of a handler is at most `buffer_batches` batches and, per assigned partition,
     `partition_bytes_max` as compressed on the wire. `wait_ms` is how long the broker may hold an
     empty answer, so it also bounds the age of what is known about an idle partition.
+
+    After a read of fewer than `rest_below_records` the next waits for `rest_ms` and brings what has
+    come meanwhile: a busy log would be read record by record otherwise, each at the cost of a round
+    trip, of handling and of writing. A first record after a pause is not held.
     """
 
     partition_bytes_max: int = 1_048_576
     total_bytes_max: int = 52_428_800
     wait_ms: int = 500
     buffer_batches: int = 4
+    rest_ms: int = 40
+    rest_below_records: int = 100
 
 
 # The embedded broker does not wake a waiting fetch when a record arrives, it looks again several

@@ -10,6 +10,7 @@ no word about when a fetch was sent. The tests of this package hold it true.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -121,6 +122,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._cursors: dict[TopicPartition, int] = {}
         self._assignment_id = 0
         self._probe = FetchProbe(wall_clock_ms)
+        self._rests_until_s = 0.0
         super().__init__(consumer, **options)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
@@ -199,6 +201,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> Any:
+        await asyncio.sleep(max(0.0, self._rests_until_s - time.monotonic()))
         if not self.consumer.flow_active:
             return {}
         fetcher = consumer._fetcher
@@ -208,6 +211,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             records = await fetcher.fetched_records(
                 (), timeout=timeout, max_records=self._config.batch.records_max
             )
+        self._rest_after(sum(map(len, records.values())))
         for partition in records:
             # aiokafka would go on with the same partition until what it fetched of it is read.
             if partition in fetcher._records:
@@ -217,6 +221,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 {f"{tp.topic}-{tp.partition}": at for tp, at in self._probe.out_of_range.items()}
             )
         return self._place(consumer, records)
+
+    def _rest_after(self, count: int) -> None:
+        """Few records are followed by a rest, none by none: that read has waited already."""
+        fetch = self._config.fetch
+        if 0 < count < fetch.rest_below_records:
+            self._rests_until_s = time.monotonic() + fetch.rest_ms / 1_000
 
     def _place(
         self, consumer: AIOKafkaConsumer, records: Mapping[TopicPartition, list[Any]]
