@@ -89,7 +89,7 @@ def _read_string(data: bytes, at: int) -> tuple[str, int]:
 def writer(schema: Any, named: Mapping[str, Any]) -> Writer:
     """Function that writes a value of a type; KeyError or ValueError for one that does not fit.
 
-    A record is a sequence of its fields' values.
+    A record is a sequence of its fields' values, or a mapping by their names.
     """
     schema = resolved(schema, named)
     if isinstance(schema, list):
@@ -107,14 +107,27 @@ def writer(schema: Any, named: Mapping[str, Any]) -> Writer:
     if kind == "array":
         return _array_writer(writer(schema["items"], named))
     if kind == "record":
-        return _record_writer([writer(field["type"], named) for field in schema["fields"]])
+        return _record_writer(
+            {field["name"]: writer(field["type"], named) for field in schema["fields"]}
+        )
     if kind == "fixed":
         return _fixed_writer(schema["size"])
-    return long_bytes if kind == "int" else _boolean_bytes
+    return _PLAIN[kind]
 
 
 def _boolean_bytes(value: bool) -> bytes:
     return b"\x01" if value else b"\x00"
+
+
+def _bytes_bytes(value: bytes) -> bytes:
+    return long_bytes(len(value)) + value
+
+
+_PLAIN: Final[Mapping[str, Writer]] = {
+    "int": long_bytes,
+    "boolean": _boolean_bytes,
+    "bytes": _bytes_bytes,
+}
 
 
 def _array_writer(write: Writer) -> Writer:
@@ -126,9 +139,13 @@ def _array_writer(write: Writer) -> Writer:
     return write_array
 
 
-def _record_writer(writers: list[Writer]) -> Writer:
+def _record_writer(writers: Mapping[str, Writer]) -> Writer:
+    in_order, by_name = list(writers.values()), list(writers.items())
+
     def write_record(values: Any) -> bytes:
-        return b"".join(map(call, writers, values))
+        if type(values) is dict:
+            return b"".join([write(values[name]) for name, write in by_name])
+        return b"".join(map(call, in_order, values))
 
     return write_record
 

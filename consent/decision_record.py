@@ -137,10 +137,15 @@ class RecordedCall:
 
 
 def decision_record(decision: Decision, context: RecordContext) -> dict[str, Any]:
-    """Fields of the DialDecision event, complete and in the order of its schema.
+    """Fields of the DialDecision event, complete.
 
     ValueError if the context names other linked numbers than those whose states counted.
     """
+    return {**fields_beside_outcomes(decision, context), "outcomes": _outcomes(decision)}
+
+
+def fields_beside_outcomes(decision: Decision, context: RecordContext) -> dict[str, Any]:
+    """The same without the outcomes of the rules, which are most of an event."""
     surroundings = decision.surroundings
     if len(context.linked) != len(surroundings.linked):
         raise ValueError("every linked number whose state counted must be named")
@@ -150,7 +155,7 @@ def decision_record(decision: Decision, context: RecordContext) -> dict[str, Any
         "occurred_at": context.occurred_at,
         "source": {"system": context.system, "channel": context.channel, "actor": context.actor},
         **{name: getattr(request, name) for name in _AS_ASKED},
-        **verdict_fields(decision),
+        **_verdict(decision),
         "at": decision.at,
         "applied": _applied(context.applied, context.partition),
         "watermark": _watermark(context.watermark),
@@ -181,6 +186,10 @@ def verdict_fields(decision: Decision) -> dict[str, Any]:
 
     Deciding a recorded call again, by the same rulebook and engine, gives the same ones.
     """
+    return {**_verdict(decision), "outcomes": _outcomes(decision)}
+
+
+def _verdict(decision: Decision) -> dict[str, Any]:
     following = decision.next_allowed
     return {
         "verdict": decision.verdict,
@@ -190,7 +199,6 @@ def verdict_fields(decision: Decision) -> dict[str, Any]:
         "next_allowed_at": None if following is None else following.at,
         "next_allowed": None if following is None or following.at is not None else following.when,
         "obligations": list(decision.obligations),
-        "outcomes": [_outcome_fields(line) for line in decision.outcomes],
         "grant_event_ids": list(relied_on(decision)),
     }
 
@@ -275,6 +283,10 @@ def _watermark(watermark: Watermark | None) -> dict[str, Any] | None:
         "true_at": watermark.true_at,
         "lag_ms": watermark.lag_ms,
     }
+
+
+def _outcomes(decision: Decision) -> list[dict[str, Any]]:
+    return [_outcome_fields(line) for line in decision.outcomes]
 
 
 def _outcome_fields(line: RuleOutcome) -> dict[str, Any]:

@@ -18,7 +18,8 @@ import structlog
 
 from consent.contracts import contracts
 from consent.decision import Decision, decide, unavailable
-from consent.decision_record import RecordContext, decision_record
+from consent.decision_bytes import encoded_decision
+from consent.decision_record import RECORD, RecordContext
 from consent.decision_replay import unrecorded
 from consent.errors import Rejected
 from consent.instants import instant_text
@@ -28,7 +29,7 @@ from consent.places import area_table_digest
 from consent.privacy import SALT_BYTES
 from consent.reasons import PARTY_TOO_LARGE, VIEW_STALE, VIEW_UNLOADED
 from consent.rulebook import Rulebook
-from consent_ledger.adapters.publisher import outgoing
+from consent_ledger.adapters.publisher import OutgoingRecord
 from consent_ledger.api.answer_parts import next_allowed_text, trace_of
 from consent_ledger.api.authentication import Principal
 from consent_ledger.api.call_requests import call_request
@@ -109,6 +110,7 @@ class CallChecker:
         self._decisions = decisions
         self._metrics = metrics
         self._settings = settings
+        self._topic = contracts().record(RECORD).topic
         self._area_table_digest = area_table_digest()  # read now, not at the first check
         self._history_key = history_key
 
@@ -197,9 +199,9 @@ class CallChecker:
             permit=None if permit is None else permit.recorded,
             linked=known.linked.numbers,
         )
-        record = contracts().record("DialDecision")
-        fields = decision_record(decision, context)
-        return PendingDecision(context.event_id, outgoing(record, fields, number.encode()))
+        value, headers = encoded_decision(decision, context)
+        outgoing = OutgoingRecord(self._topic, number.encode(), value, headers)
+        return PendingDecision(event_id, outgoing)
 
     async def _record(self, checked: Sequence[_Checked]) -> dict[str, str]:
         """Ids of decisions that may not be answered, and of what is recorded instead of each."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from consent.call import CALL_MODES, DIAL_MODES, PARTIES, PROFILES, PURPOSES, CallRequest
 from consent.codec import decode, encode
 from consent.decision import decide
+from consent.decision_bytes import encoded_decision
 from consent.decision_record import RecordContext, decision_record, request_of
 from consent.evidence import BITS
 from consent.rulebook import Rulebook
@@ -347,7 +348,9 @@ def test_record_decides_again(request: CallRequest, state: SubjectState) -> None
     """Every decision survives the wire, and comes out of its record the same."""
     context = RecordContext("id", NOW, "+14155550123", bytes(16), "s", 0)
     decision = decided(request, state)
-    record = decode(encode("DialDecision", decision_record(decision, context)))[1]
+    value = encode("DialDecision", decision_record(decision, context))
+    assert encoded_decision(decision, context)[0] == value
+    record = decode(value)[1]
     call = request_of(record)
     again = decide(call.request, state, call.surroundings, packaged_rulebook(), call.at)
     assert decode(encode("DialDecision", decision_record(again, context)))[1] == record

@@ -21,9 +21,10 @@ from consent.call import (
     Surroundings,
     Tally,
 )
-from consent.codec import decode, encode
+from consent.codec import cloudevents_headers, decode, encode
 from consent.contracts import contracts, fact_schema
 from consent.decision import Decision, decide, unavailable
+from consent.decision_bytes import encoded_decision
 from consent.decision_record import (
     LinkedNumber,
     Permit,
@@ -91,9 +92,13 @@ AROUND = Surroundings(
 )
 
 
-def recorded(decision: Decision) -> dict[str, Any]:
-    """The decision's event after a round trip over the wire."""
-    return decode(encode("DialDecision", decision_record(decision, CONTEXT)))[1]
+def recorded(decision: Decision, context: RecordContext = CONTEXT) -> dict[str, Any]:
+    """The decision's event after a round trip over the wire, which knows one form of it only."""
+    fields = decision_record(decision, context)
+    value = encode("DialDecision", fields)
+    headers = cloudevents_headers(contracts().record("DialDecision"), fields)
+    assert encoded_decision(decision, context) == (value, headers)
+    return decode(value)[1]
 
 
 def again(record: dict[str, Any], state: SubjectState) -> Decision:
@@ -147,9 +152,7 @@ def test_other_numbers_of_the_person_are_named() -> None:
     rulebook = book(rule(check={"kind": "list_absent", "params": params}, on_fail=on_fail))
     decision = decided(request(), EMPTY, rulebook, linked=states)
     assert decision.reason == "INTERNAL_DNC_PARTY"
-    record = decode(
-        encode("DialDecision", decision_record(decision, replace(CONTEXT, linked=LINKED)))
-    )[1]
+    record = recorded(decision, replace(CONTEXT, linked=LINKED))
     assert [(one["token"], one["watermark"]) for one in record["linked"]] == [
         (b"\x01" * 16, None),
         (b"\x02" * 16, {"partition": 1, "true_at": NOW - 40_000, "lag_ms": 40}),
