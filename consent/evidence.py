@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+import numpy
 import polars
 
 EVIDENCE_FIELDS: Final = (
@@ -68,6 +69,8 @@ BITS: Final[Mapping[str, int]] = {
 """Bit number of every element, 0 to 62."""
 
 ELEMENTS: Final = tuple(BITS)
+_TOLD: Final = frozenset(EVIDENCE_FIELDS)
+_STATED: Final = frozenset(STATEMENT_FIELDS)
 
 
 def element_bits(event: Mapping[str, Any]) -> int:
@@ -109,16 +112,18 @@ def element_column(frame: polars.DataFrame) -> polars.Series:
 
     Uses the column `evidence` and those of STATEMENT_FIELDS that the frame has.
     """
-    total = polars.lit(0, dtype=polars.Int64)
+    # Column by column: as one expression this took 11 ms however few the rows were.
+    total = numpy.zeros(frame.height, dtype=numpy.int64)
+    columns = {name: frame.get_column(name) for name in frame.columns if name in _STATED}
     if has_evidence(frame):
-        for field in _struct_fields(frame.schema["evidence"]):
-            if field.name in BITS:
-                value = polars.col("evidence").struct.field(field.name)
-                total = total + _bit(value, field.dtype, BITS[field.name])
-    for name in STATEMENT_FIELDS:
-        if name in frame.columns:
-            total = total + _bit(polars.col(name), frame.schema[name], BITS[name])
-    return frame.with_columns(total.alias("elements")).get_column("elements")
+        given = frame.get_column("evidence").struct.unnest().get_columns()
+        columns |= {column.name: column for column in given if column.name in _TOLD}
+    # Most columns say nothing in any row.
+    said = [column for column in columns.values() if column.null_count() < len(column)]
+    if said:
+        for present in polars.DataFrame(said).select_seq(map(_present_rows, said)).get_columns():
+            total |= present.to_numpy().astype(numpy.int64) << BITS[present.name]
+    return polars.Series("elements", total)
 
 
 def _present(value: Any) -> bool:
@@ -129,15 +134,11 @@ def _present(value: Any) -> bool:
     return value is not None
 
 
-def _bit(value: polars.Expr, dtype: polars.DataType | Any, bit: int) -> polars.Expr:
-    if dtype == polars.Boolean:
-        present = value.fill_null(False)
-    elif isinstance(dtype, polars.List):
-        present = value.list.len().fill_null(0) > 0
-    else:
-        present = value.is_not_null()
-    return present.cast(polars.Int64) * (1 << bit)
-
-
-def _struct_fields(dtype: Any) -> Iterable[polars.Field]:
-    return dtype.fields if isinstance(dtype, polars.Struct) else ()
+def _present_rows(column: polars.Series) -> polars.Expr:
+    """In which rows there is something, without nulls."""
+    value = polars.col(column.name)
+    if column.dtype == polars.Boolean:
+        return value.fill_null(False)
+    if column.dtype == polars.List:
+        return value.list.len().fill_null(0) > 0
+    return value.is_not_null()
