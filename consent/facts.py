@@ -111,17 +111,18 @@ def derived_states(frame: polars.DataFrame) -> list[tuple[str, ...]]:
     none: list[tuple[str, ...]] = [()] * frame.height
     if not has_evidence(frame):
         return none
-    address = polars.col("evidence").struct.field("address")
-    codes = frame.select(
-        country=address.struct.field("country").str.to_uppercase(),
-        subdivision=address.struct.field("subdivision").str.to_uppercase(),
-    ).select(
+    address = frame.get_column("evidence").struct.unnest().get_column("address")
+    if address.null_count() == frame.height:
+        return none
+    codes = address.struct.unnest().select_seq(
+        polars.col("country").str.to_uppercase(), polars.col("subdivision").str.to_uppercase()
+    )
+    found = codes.select_seq(
         polars.when(
             polars.col("country").str.contains(r"^[A-Z]{2}$")
             & polars.col("subdivision").str.contains(r"^[A-Z0-9]{1,3}$")
         ).then(polars.concat_str("country", "subdivision", separator="-"))
-    )
-    found = codes.to_series()
+    ).to_series()
     if found.null_count() == frame.height:
         return none
     stated = [False] * frame.height

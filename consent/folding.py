@@ -26,6 +26,8 @@ from consent.state import TEST_PREFIX, AppliedOffset
 
 _ALWAYS: Final = ("event_id", "seller_id", "test")
 _FOR_PLACES: Final = ("states", "evidence")
+# To ask whether lists are all empty takes as long as to read so many of them.
+_ROWS_TO_LOOK_AHEAD: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ def _values(column: polars.Series, symbols: tuple[str, ...]) -> Iterable[Any]:
 
 
 def _lists(column: polars.Series, symbols: tuple[str, ...]) -> Iterable[Any]:
-    if not column.null_count() and not column.list.len().max():
+    many = len(column) > _ROWS_TO_LOOK_AHEAD
+    if many and not column.null_count() and not column.list.len().max():
         return repeat((), len(column))
     if not symbols:
         return column.to_list()
