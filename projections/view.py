@@ -81,7 +81,7 @@ class ViewConfig:
     clock_offset_max_ms: int = 500
     log_check_ms: int = 5_000
     fetch_wait_ms: int = 100
-    rest_ms: int = 10
+    rest_ms: int = 20
     rest_below_records: int = 100
     read_records_max: int = 5_000
     partition_fetch_bytes_max: int = 1 << 20
@@ -268,6 +268,10 @@ class SuppressionView:
                 timeout_ms=self._config.fetch_wait_ms,
                 max_records=self._config.read_records_max,
             )
+            few = 0 < sum(map(len, found.values())) < self._config.rest_below_records
+            if few:
+                # Without an await since they were taken, so before the next fetch is sent.
+                consumer.pause(*targets)
             now_ms = self._clock_us() // 1000
             changed = bool(found)
             for target, records in found.items():
@@ -280,8 +284,9 @@ class SuppressionView:
                     log.info("view_partition_loaded", partition=view.number, keys=len(view.bodies))
             if changed:
                 self._notify()
-            if 0 < sum(map(len, found.values())) < self._config.rest_below_records:
+            if few:
                 await asyncio.sleep(self._config.rest_ms / 1000)
+                consumer.resume(*targets)
 
     def _consumer(self) -> AIOKafkaConsumer:
         config = self._config

@@ -70,6 +70,7 @@ class FetchProbe:
         self._clock_ms = clock_ms
         self._client: Any = None
         self._fetcher: Any = None
+        self._rests_until_s = 0.0
         self.observations: dict[TopicPartition, FetchObservation] = {}
         self.out_of_range: dict[TopicPartition, int] = {}
 
@@ -79,11 +80,22 @@ class FetchProbe:
         self._fetcher = fetcher
         fetcher._client = self
 
+    def rest(self, seconds: float) -> None:
+        """Holds fetches back for so long from now; those that were sent are answered as ever.
+
+        It is the request that rests: were it the reading, a fetch would bring the first record
+        that comes, and keep it while others wait at the broker.
+        """
+        self._rests_until_s = time.monotonic() + seconds
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:
-        """Sends as the client does."""
+        """Sends as the client does, a fetch after the rest."""
+        left_s = self._rests_until_s - time.monotonic()
+        if left_s > 0 and isinstance(request, FetchRequest):
+            await asyncio.sleep(left_s)
         asked_at = self._clock_ms()
         response = await self._client.send(node_id, request, **options)
         if isinstance(request, FetchRequest):
@@ -122,7 +134,6 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._cursors: dict[TopicPartition, int] = {}
         self._assignment_id = 0
         self._probe = FetchProbe(wall_clock_ms)
-        self._rests_until_s = 0.0
         super().__init__(consumer, **options)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
@@ -201,7 +212,6 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> Any:
-        await asyncio.sleep(max(0.0, self._rests_until_s - time.monotonic()))
         if not self.consumer.flow_active:
             return {}
         fetcher = consumer._fetcher
@@ -223,10 +233,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return self._place(consumer, records)
 
     def _rest_after(self, count: int) -> None:
-        """Few records are followed by a rest, none by none: that read has waited already."""
+        """Few records are followed by a rest, none by none: that read has waited already.
+
+        Called without an await since the records were taken, so before the next fetch is sent.
+        """
         fetch = self._config.fetch
         if 0 < count < fetch.rest_below_records:
-            self._rests_until_s = time.monotonic() + fetch.rest_ms / 1_000
+            self._probe.rest(fetch.rest_ms / 1_000)
 
     def _place(
         self, consumer: AIOKafkaConsumer, records: Mapping[TopicPartition, list[Any]]

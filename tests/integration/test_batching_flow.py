@@ -5,6 +5,7 @@ the handler is slow.
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,25 @@ from aiokafka.structs import TopicPartition
 
 from streams.apps import BatchAgent, BatchApp, BatchHandler, add_batch_agent, make_app
 from streams.batching import BatchLimits, FetchObservation, RecordBatch
-from streams.config import EMBEDDED_TIMEOUTS, AppConfig
+from streams.config import EMBEDDED_TIMEOUTS, AppConfig, FetchLimits
 from tests.batching_harness import Stage, eventually, running
 from tests.brokers import create_topics, produce, unique
 
 
-def app_on(stage: Stage, topic: str, handler: BatchHandler, records_max: int = 5_000) -> BatchApp:
+def app_on(
+    stage: Stage,
+    topic: str,
+    handler: BatchHandler,
+    records_max: int = 5_000,
+    fetch: FetchLimits | None = None,
+) -> BatchApp:
     """An app of the stage's group with one handler on one topic."""
     app = make_app(
         AppConfig(
             group_id=stage.group,
             bootstrap_servers=stage.broker.bootstrap,
             batch=BatchLimits(records_max=records_max),
+            fetch=fetch or FetchLimits(),
             timeouts=EMBEDDED_TIMEOUTS,
             commit_interval_s=0.1,
         )
@@ -113,6 +121,35 @@ async def test_an_idle_partition_is_known_to_be_idle(stage: Stage) -> None:
             first = await next_observation(app, partition, after_ms=0)
             later = await next_observation(app, partition, after_ms=first.fetched_at)
             assert later.high_watermark == app.positions()[partition] == end
+
+
+async def test_few_records_are_followed_by_a_rest(stage: Stage) -> None:
+    """The next fetch is sent after it, and not before."""
+    topic = unique("topic")
+    create_topics(stage.broker, [topic])
+    got = Collector()
+    app = app_on(stage, topic, got.handle, fetch=FetchLimits(rest_ms=700, rest_below_records=3))
+    async with running(app):
+        before_ms = time.time_ns() // 1_000_000
+        await produce(stage.broker, topic, 0, [b"value"] * 2)
+        await eventually(lambda: got.offsets, lambda found: len(found) == 2, "the first records")
+        await produce(stage.broker, topic, 0, [b"later"])
+        await eventually(lambda: got.offsets, lambda found: len(found) == 3, "the later record")
+    # The clocks of the wait and of the observation differ by a few milliseconds.
+    assert got.batches[-1].fetched_at >= before_ms + 690
+
+
+async def test_what_is_no_trickle_is_not_held(stage: Stage) -> None:
+    """Neither what follows many records, nor a first record after a pause: here for an hour."""
+    topic = unique("topic")
+    create_topics(stage.broker, [topic])
+    await produce(stage.broker, topic, 0, [b"value"] * 3)
+    got = Collector()
+    fetch = FetchLimits(rest_ms=3_600_000, rest_below_records=3)
+    async with running(app_on(stage, topic, got.handle, fetch=fetch)):
+        await eventually(lambda: got.offsets, lambda found: len(found) == 3, "many records")
+        await produce(stage.broker, topic, 0, [b"later"])
+        await eventually(lambda: got.offsets, lambda found: len(found) == 4, "the later record")
 
 
 async def test_a_slow_handler_gets_larger_batches(stage: Stage) -> None:
