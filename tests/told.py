@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from consent.blocks import CutterLimits
 from consent.codec import encode
 from consent.contracts import contracts
 from consent.facts import LogPartition
@@ -20,6 +21,9 @@ from tests.made_ledger import KEYS, MadeLedger, MadeRecord
 
 ANNA, BEN, CLEO = "+14155550101", "+12125550102", "+13125550103"
 """Fictional people in California, New York and Illinois."""
+
+# What is told is mostly hours apart, and a block for each event makes most of a test's time.
+_LIMITS = CutterLimits(records_max=2_000, bucket_ms=86_400_000)
 
 
 def utc(text: str) -> datetime:
@@ -49,7 +53,7 @@ class Told:
 
     def __post_init__(self) -> None:
         migrate(self.store, load_migrations(files("projections") / "migrations"))
-        self.ledger = MadeLedger(self.store, self.folder, partitions=1)
+        self.ledger = MadeLedger(self.store, self.folder, partitions=1, limits=_LIMITS)
 
     def say(
         self, name: str, at: str | datetime, recorded: str | datetime | None = None, **fields: Any

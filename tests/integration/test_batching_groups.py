@@ -175,7 +175,7 @@ class Member:
 
 
 async def test_five_workers_share_twelve_partitions_alike(stage: Stage) -> None:
-    """Partition p of every co-partitioned topic is with the same worker, for 5 of them on 12, the fifth late."""
+    """Partition p of each co-partitioned topic is with one worker; the fifth of them comes late."""
     topics = frozenset(unique(name) for name in ("calls", "consents", "dnc"))
     create_topics(stage.broker, topics, partitions=12)
     members = [Member(stage, topics) for _ in range(5)]
