@@ -12,7 +12,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from importlib import metadata, resources
@@ -59,10 +59,10 @@ class Places:
 @cache
 def clock(name: str) -> bytes:
     """A digest of what a zone's clocks show from 2020 to 2036; equal for zones that agree."""
-    start = datetime(2020, 1, 1, tzinfo=UTC)
-    instants = (start + timedelta(hours=6 * step) for step in range(17 * 366 * 4))
-    shown = (str(at.astimezone(zone(name)).utcoffset()) for at in instants)
-    return sha256(",".join(shown).encode()).digest()
+    start = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
+    instants = range(start, start + 17 * 366 * 86_400, 6 * 3_600)
+    shown = (datetime.fromtimestamp(at, zone(name)).utcoffset() for at in instants)
+    return sha256(",".join(map(str, shown)).encode()).digest()
 
 
 def told_apart(names: Iterable[str]) -> list[str]:
@@ -137,11 +137,19 @@ def library_zones() -> dict[str, list[str]]:
 def provinces_of(code: str) -> set[str]:
     """Canadian jurisdictions of a code, by the library's descriptions."""
     found: set[str] = set()
+    for text in _descriptions().get(code, ()):
+        known = PROVINCES.get(text) or text.rpartition(", ")[2]
+        found |= {f"CA-{one}" for one in known.split(",") if one in _PROVINCE_CODES}
+    return found
+
+
+@cache
+def _descriptions() -> dict[str, list[str]]:
+    """What the library says of places, by area code."""
+    found: dict[str, list[str]] = defaultdict(list)
     for prefix, texts in GEOCODE_DATA.items():
-        if prefix.startswith("1" + code):
-            text = texts["en"]
-            known = PROVINCES.get(text) or text.rpartition(", ")[2]
-            found |= {f"CA-{one}" for one in known.split(",") if one in _PROVINCE_CODES}
+        if prefix.startswith("1") and len(prefix) >= 4:
+            found[prefix[1:4]].append(texts["en"])
     return found
 
 
@@ -242,8 +250,11 @@ def shortened(table: dict[str, Places]) -> dict[str, Places]:
             if longer:
                 add(prefix + digit, longer)
 
-    for first in sorted({code[:3] for code in table}):
-        add(first, {code: one for code, one in table.items() if code[:3] == first})
+    by_first: dict[str, dict[str, Places]] = defaultdict(dict)
+    for code, one in table.items():
+        by_first[code[:3]][code] = one
+    for first, entries in sorted(by_first.items()):
+        add(first, entries)
     return {
         prefix: one
         for prefix, one in short.items()
