@@ -59,6 +59,11 @@ class Ledger:
 
     def start(self, name: str, *arguments: str) -> None:
         """Start one process of the product and return when it is ready."""
+        self.begin(name, *arguments)
+        self.await_ready(name)
+
+    def begin(self, name: str, *arguments: str) -> None:
+        """Start one process of the product and return at once."""
         log = (self.folder / f"{name}.log").open("ab")
         self.processes[name] = subprocess.Popen(
             command(*arguments),
@@ -68,6 +73,9 @@ class Ledger:
             preexec_fn=die_with_parent,
         )
         log.close()
+
+    def await_ready(self, name: str) -> None:
+        """Return when a process that was begun is ready."""
         wait_until(lambda: self._is_ready(name), START_TIMEOUT_S, f"{name} to be ready")
 
     def stop(self, name: str, kill: bool = False) -> int:
@@ -102,10 +110,10 @@ def running_ledger(
     broker: Broker,
     clickhouse_url: str,
     folder: Path,
-    workers: Sequence[str] = ("project", "record"),
+    processes: Sequence[str] = ("project", "record"),
     **settings: str,
 ) -> Iterator[Ledger]:
-    """Topics, keys and workers around a broker and a store; everything ends with the block."""
+    """Topics, keys and processes around a broker and a store; everything ends with the block."""
     ports = {name: free_port() for name in ("project", "record", "seal", "serve")}
     given = {
         "DEPLOYMENT": "embedded" if broker.kind == "embedded" else "production",
@@ -133,8 +141,11 @@ def running_ledger(
     ledger = Ledger(broker, environment, folder, ports)
     try:
         _prepare(ledger)
-        for name in workers:
-            ledger.start(name, "worker", name)
+        # Together: each mostly waits until its group lets it in.
+        for name in processes:
+            ledger.begin(name, *(("serve",) if name == "serve" else ("worker", name)))
+        for name in processes:
+            ledger.await_ready(name)
         yield ledger
     finally:
         for name in list(ledger.processes):

@@ -31,7 +31,7 @@ def ledger(
     folder = tmp_path_factory.mktemp("limits")
     with (
         embedded_broker() as broker,
-        running_ledger(broker, clickhouse_front.url, folder, workers=()) as running,
+        running_ledger(broker, clickhouse_front.url, folder, processes=()) as running,
     ):
         yield running
 

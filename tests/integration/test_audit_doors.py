@@ -45,7 +45,7 @@ def ledger(
     folder = tmp_path_factory.mktemp("audit")
     with (
         embedded_broker() as broker,
-        running_ledger(broker, clickhouse_front.url, folder, workers=()) as running,
+        running_ledger(broker, clickhouse_front.url, folder, processes=()) as running,
     ):
         prepare_store(settings_of(running))
         told = Told(Store.connect(store_parameters(settings_of(running))), folder / "log")

@@ -42,7 +42,7 @@ async def client(
     folder = tmp_path_factory.mktemp("prompt")
     with (
         embedded_broker() as broker,
-        running_ledger(broker, clickhouse_front.url, folder, workers=()) as ledger,
+        running_ledger(broker, clickhouse_front.url, folder, processes=()) as ledger,
     ):
         async with served(doors_of(ledger), ApiConfig(KEYS), ready=False) as opened:
             await until_stale(opened)

@@ -74,8 +74,9 @@ def test_what_is_published_is_proved(ledger: Ledger) -> None:
     with witness(ledger, key) as (witness_key, port):
         line = f"witness w1 {witness_key.encoded} http://127.0.0.1:{port}\n"
         (ledger.folder / "policy").write_text(line)
-        ledger.start("seal", "worker", "seal")
+        ledger.begin("seal", "worker", "seal")
         ledger.start("serve", "serve")
+        ledger.await_ready("seal")
         event = {
             "type": "ConsentWithdrawn",
             "event_id": "5f0c7a5e-1d1f-4b5e-9a55-0f3f9a0c7c11",

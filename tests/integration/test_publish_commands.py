@@ -50,11 +50,11 @@ def ledger(
             broker,
             clickhouse_front.url,
             folder,
+            processes=("project", "record", "serve"),
             view_max_age_ms="20000",
             clock_skew_max_ms="5000",
         ) as running,
     ):
-        running.start("serve", "serve")
         yield running
 
 
