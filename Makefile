@@ -3,8 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS ?= 100
-# For two cores: integration tests wait for a third of their time. Each starts brokers of its own.
-TEST_PROCESSES ?= 5
+# Twice two cores: integration tests wait for a third of their time. Each starts brokers of its own.
+TEST_PROCESSES ?= 4
 SEED ?= 1
 # Records per second while faults happen; more needs more than two cores.
 RATE ?= 100
