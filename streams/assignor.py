@@ -1,4 +1,4 @@
-"""Which worker of a group gets which partitions: even ones, alike for joined topics.
+"""Which worker of a group gets which partitions: equal shares, and the same for joined topics.
 
 Faust's own deals partitions out in turn, without looking at what a worker has by then: the fifth
 worker that joins four on twelve partitions is left with one while three keep three. The group's
